@@ -1,0 +1,1 @@
+"""The SaFeR-ToolKit protocol: tools, plan, trace, answer; one printer, one parser, one verifier."""

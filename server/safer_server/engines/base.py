@@ -1,0 +1,82 @@
+"""The contract between the guard and whatever generates tokens."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from safer_protocol.plan import Depth, Plan
+from safer_protocol.prompt import Turn
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; `temperature` 0 means greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    answer_tokens: int = 512
+    """Longest answer, in tokens; a longer one is closed there and the last piece says `length`."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What the caller fixed in advance; None leaves the choice to the planner."""
+
+    depth: Depth | None = None
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """One conversation to plan, trace and answer."""
+
+    turns: tuple[Turn, ...]
+    sampling: Sampling = Sampling()
+    constraint: Constraint = Constraint()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of generated text.
+
+    `tokens` counts the tokens it stands for. The first piece carries `prompt_tokens` (and usually no text); the last carries
+    `finish`: `stop` when the reply closed by itself, `length` when an answer limit cut it.
+    """
+
+    text: str
+    tokens: int = 0
+    prompt_tokens: int | None = None
+    finish: FinishReason | None = None
+
+
+class EngineError(Exception):
+    """The engine could not finish the reply; the guard fails closed."""
+
+
+class EngineUnavailableError(EngineError):
+    """No engine could be reached at all."""
+
+
+class Engine(Protocol):
+    """Streams replies; cancelled by closing the iterator."""
+
+    name: str
+    """Kind of the engine, a metrics label."""
+
+    model: str
+    """Name of the served model."""
+
+    def stream(self, request: EngineRequest) -> AsyncIterator[Piece]:
+        """Yield the reply as it is written; raise `EngineError` on a fault; closing the iterator cancels generation."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Whether a request sent now would be served."""
+        ...
+
+    async def close(self) -> None:
+        """Release threads, memory and connections."""
+        ...
