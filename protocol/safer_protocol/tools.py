@@ -1,0 +1,63 @@
+"""Virtual tools: text-defined operators that a trace calls."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field as PydanticField
+from pydantic import model_validator
+
+from safer_protocol.decision import PROCEED, Decision
+from safer_protocol.fields import Choice, Field
+from safer_protocol.frozen import Frozen
+
+RISK_KEY = "level"
+"""A field of kind level with this key replaces the risk in force."""
+VERDICT_KEY = "verdict"
+"""A tool with a field of this key is a gate."""
+
+
+class Stage(StrEnum):
+    """The three stages of a trace, in their order."""
+
+    PERCEPTION = "perception"
+    REASONING = "reasoning"
+    DECISION = "decision"
+
+
+class Tool(Frozen):
+    """A tool: its stage, one line of meaning and its fields in the order in which they are written."""
+
+    name: str = PydanticField(pattern=r"^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*$", max_length=40)
+    stage: Stage
+    meaning: str = PydanticField(pattern=r"^\S[^\n]*$")
+    fields: tuple[Field, ...] = PydanticField(min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        keys = [field.key for field in self.fields]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"{self.name}: a field key is used twice")
+        verdict = next((field for field in self.fields if field.key == VERDICT_KEY), None)
+        if verdict is None:
+            return self
+        if self.stage is not Stage.DECISION or not isinstance(verdict, Choice) or keys[-1] != VERDICT_KEY:
+            raise ValueError(f"{self.name}: a verdict is a choice, the last field of a decision tool")
+        if not set(verdict.words) <= {PROCEED, *Decision}:
+            raise ValueError(f"{self.name}: a verdict is one of {', '.join([PROCEED, *Decision])}")
+        return self
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The words of the verdict field; empty for a tool that is not a gate."""
+        last = self.fields[-1]
+        return last.words if isinstance(last, Choice) and last.key == VERDICT_KEY else ()
+
+    @property
+    def is_entry_gate(self) -> bool:
+        """Whether this gate opens a shield: it may let the walk proceed."""
+        return PROCEED in self.verdicts
+
+    @property
+    def is_closing_gate(self) -> bool:
+        """Whether this gate's verdict is the decision that ends the walk."""
+        return bool(self.verdicts) and not self.is_entry_gate
