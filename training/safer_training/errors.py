@@ -1,0 +1,23 @@
+"""Errors of the training package.
+
+TrainingError
+├── DataError               rows that cannot be read or used
+├── ProtocolMismatchError   a checkpoint made for another protocol
+└── RecipeError             a recipe that asks for something impossible
+"""
+
+
+class TrainingError(Exception):
+    """Something that a user of the training commands can put right; the message says how."""
+
+
+class DataError(TrainingError):
+    """Rows that cannot be read or used."""
+
+
+class ProtocolMismatchError(TrainingError):
+    """A checkpoint that was made for another protocol."""
+
+
+class RecipeError(TrainingError):
+    """A recipe that asks for something impossible."""
