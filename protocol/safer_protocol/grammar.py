@@ -136,23 +136,17 @@ _REST = _TEXT + _END
 
 
 def _text_not_starting_with(prefixes: tuple[str, ...]) -> str:
-    """A whole answer text, not blank at its start, that begins with none of the prefixes, and its end."""
+    """A whole answer text, not blank at its start, that begins with none of the prefixes, and its end.
 
-    def node(read: str) -> str:
-        following = {prefix[len(read)] for prefix in prefixes if prefix.startswith(read) and prefix != read}
-        blank = " \t\r\n" if not read else ""
-        other = "[^<" + "".join(re.escape(character) for character in sorted(following)) + blank + "]"
-        alternatives = [
-            other + _REST,
-            f"<{_AGAIN}(?:{_leave(_TAIL)}{_REST}|{_PARTIAL}\n{ANSWER_CLOSE}\n)",
-            *(
-                re.escape(character) + node(read + character)
-                for character in sorted(following)
-                if read + character not in prefixes
-            ),
-        ]
-        if read:
-            alternatives.append(f"\n{ANSWER_CLOSE}\n")
-        return "(?:" + "|".join(alternatives) + ")"
-
-    return node("")
+    Such a text leaves the prefixes' trie at some node, by a character that no prefix has there, by `<`, or by ending.
+    """
+    nodes = sorted({prefix[:length] for prefix in prefixes for length in range(len(prefix))} | {""})
+    leaving = []
+    for node in nodes:
+        following = sorted({prefix[len(node)] for prefix in prefixes if prefix.startswith(node)})
+        blank = "" if node else r" \t\r\n"
+        leaving.append(f"{re.escape(node)}[^<{re.escape(''.join(following))}{blank}]")
+    inside = "|".join(re.escape(node) for node in nodes if node)
+    by_tag = f"(?:{inside}|)<{_AGAIN}(?:{_leave(_TAIL)}{_REST}|{_PARTIAL}\n{ANSWER_CLOSE}\n)"
+    by_ending = f"|(?:{inside})\n{ANSWER_CLOSE}\n" if inside else ""
+    return f"(?:(?:{'|'.join(leaving)}){_REST}|{by_tag}{by_ending})"

@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from safer_protocol.decision import Decision
 from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.toolkit import Toolkit
-from safer_protocol.tools import Stage, Tool
+from safer_protocol.tools import VERDICT_KEY, Stage, Tool
+from safer_protocol.trace import Call
 
 _ENTRY, _PERCEPTION, _REASONING, _DECISION, _CLOSING = range(5)
 
@@ -154,3 +156,11 @@ def plan_problem(toolkit: Toolkit, plan: Plan) -> str | None:
     if not plan_menu(toolkit, topology, depth, plan.tools).may_end:
         return "the plan does not end in a closing gate"
     return None
+
+
+def ends_walk(call: Call, toolkit: Toolkit) -> bool:
+    """Whether a call is the decision: a closing gate's, or a refusal at the entry gate."""
+    tool = toolkit.by_name.get(call.tool)
+    if tool is None:
+        return False
+    return tool.is_closing_gate or (tool.is_entry_gate and call.fields.get(VERDICT_KEY) == Decision.REFUSE)

@@ -7,9 +7,9 @@ from safer_protocol.plan import HEAD_KEYS, Depth, Plan
 from safer_protocol.reply import Reply
 from safer_protocol.text import ANSWER_CLOSE, MAX_VIOLATIONS, parse
 from safer_protocol.toolkit import Toolkit
-from safer_protocol.tools import RISK_KEY, VERDICT_KEY, Tool
-from safer_protocol.topology import Graph, graph, plan_problem, rank
-from safer_protocol.trace import Call
+from safer_protocol.tools import VERDICT_KEY, Tool
+from safer_protocol.topology import Graph, ends_walk, graph, plan_problem, rank
+from safer_protocol.trace import Call, next_risk
 from safer_protocol.violation import Code, Violation
 
 _FAULTS = {"type": Code.FIELD_TYPE, "range": Code.FIELD_RANGE, "budget": Code.FIELD_BUDGET}
@@ -114,7 +114,7 @@ def _walk_violations(reply: Reply, walks: Graph, toolkit: Toolkit) -> list[Viola
     for step, call in enumerate(reply.trace):
         if call.tool not in toolkit.by_name:
             return []
-        if step > 0 and _ends(reply.trace[step - 1], toolkit):
+        if step > 0 and ends_walk(reply.trace[step - 1], toolkit):
             return [Violation(code=Code.AFTER_DECISION, message="a call after the decision", step=step)]
         walk = [earlier.tool for earlier in reply.trace[:step]]
         if call.tool not in walks.successors(walk):
@@ -135,13 +135,6 @@ def _wrong_step(name: str, walk: list[str], walks: Graph, plan: Plan, toolkit: T
     return Code.EDGE, f"{walk[-1]} does not lead here in a {plan.topology} walk"
 
 
-def _ends(call: Call, toolkit: Toolkit) -> bool:
-    tool = toolkit.by_name.get(call.tool)
-    if tool is None:
-        return False
-    return tool.is_closing_gate or (tool.is_entry_gate and call.fields.get(VERDICT_KEY) == Decision.REFUSE)
-
-
 def _decision(reply: Reply, toolkit: Toolkit) -> tuple[Decision | None, list[Violation]]:
     """Find the decision, and whether every verdict is permitted at the risk in force when it was given."""
     risk = reply.plan.risk
@@ -151,9 +144,7 @@ def _decision(reply: Reply, toolkit: Toolkit) -> tuple[Decision | None, list[Vio
         tool = toolkit.by_name.get(call.tool)
         if tool is None:
             continue
-        level, verdict = call.fields.get(RISK_KEY), call.fields.get(VERDICT_KEY)
-        if isinstance(level, str) and level in tuple(Risk):
-            risk = level
+        risk, verdict = next_risk(risk, call), call.fields.get(VERDICT_KEY)
         if verdict not in tool.verdicts:
             continue
         if risk in tuple(Risk) and verdict not in permitted_verdicts(tool.verdicts, Risk(risk)):
@@ -161,7 +152,7 @@ def _decision(reply: Reply, toolkit: Toolkit) -> tuple[Decision | None, list[Vio
             violations.append(Violation(code=Code.DECISION_AGAINST_RISK, message=message, step=step, field=VERDICT_KEY))
         if verdict != PROCEED:
             decision = Decision(verdict)
-    if not reply.trace or not _ends(reply.trace[-1], toolkit):
+    if not reply.trace or not ends_walk(reply.trace[-1], toolkit):
         violations.append(Violation(code=Code.MISSING_DECISION, message="the trace does not end in a decision"))
         decision = None
     return decision, violations

@@ -1,0 +1,1 @@
+"""The mask machine: which tokens may come next, exactly, for every plan and every engine."""
