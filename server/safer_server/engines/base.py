@@ -60,6 +60,10 @@ class EngineUnavailableError(EngineError):
     """No engine could be reached at all."""
 
 
+class ContextLengthError(EngineError):
+    """The conversation is longer than the model's context; the caller's mistake, raised before the first piece."""
+
+
 class Engine(Protocol):
     """Streams replies; cancelled by closing the iterator."""
 

@@ -1,0 +1,156 @@
+"""A transformers checkpoint in this process, on the CPU or one GPU: the embedded default.
+
+The loop is our own because the mask machine names the few tokens that may come next: only their logits are looked at, and a
+position with one of them needs no drawing. Requests are served one at a time, in the order in which they came.
+"""
+
+import asyncio
+import codecs
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from safer_protocol.constrain.index import Ids
+from safer_protocol.constrain.machine import Machine
+from safer_protocol.constrain.vocabulary import Vocabulary
+from safer_protocol.prompt import IMAGE_PAD, encode_prompt, pictures
+from safer_protocol.toolkit import Toolkit
+from safer_server.engines.base import ContextLengthError, EngineError, EngineRequest, Piece, Sampling
+
+REPLY_ROOM = 1024
+"""Positions kept free behind the prompt for plan, trace and answer."""
+
+
+class HfEngine:
+    """Serves one checkpoint; `stream` may be called from one event loop, any number of times at once."""
+
+    name = "hf"
+
+    def __init__(self, checkpoint: Path, toolkit: Toolkit) -> None:
+        """Load weights, tokenizer and image processor from a directory, and compile the mask machine."""
+        self.model = checkpoint.name
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+        self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
+        self._network: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype)
+        self._network.to(self._device).eval()
+        self._machine = Machine(toolkit, Vocabulary.from_tokenizer(self._tokenizer))
+        self._context: int = self._network.config.text_config.max_position_embeddings
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hf-engine")
+        self._closed = False
+
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
+        """Yield the reply token by token; closing the iterator stops the worker before its next token."""
+        if self._closed:
+            raise EngineError("the engine has been closed")
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+        cancelled = threading.Event()
+
+        def emit(item: Piece | Exception | None) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+        self._worker.submit(self._work, request, emit, cancelled)
+        try:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            cancelled.set()
+
+    async def healthy(self) -> bool:
+        """Whether the worker still takes requests."""
+        return not self._closed
+
+    async def close(self) -> None:
+        """Let the running request end and take no more."""
+        self._closed = True
+        await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
+
+    def _work(
+        self, request: EngineRequest, emit: Callable[[Piece | Exception | None], None], cancelled: threading.Event
+    ) -> None:
+        try:
+            for piece in self._write(request):
+                if cancelled.is_set():
+                    return
+                emit(piece)
+        except EngineError as error:
+            emit(error)
+        except Exception as error:  # noqa: BLE001 - the edge of the worker thread: nothing may be lost in it
+            emit(EngineError(f"{type(error).__name__} while generating"))
+        else:
+            emit(None)
+
+    @torch.inference_mode()
+    def _write(self, request: EngineRequest) -> Iterator[Piece]:
+        sampling, asked = request.sampling, request.constraint
+        cursor = self._machine.start(depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens)
+        inputs = self._inputs(request, cursor.prefix)
+        length: int = inputs["input_ids"].shape[1]
+        if length + REPLY_ROOM + sampling.answer_tokens > self._context:
+            raise ContextLengthError(f"the conversation has {length} tokens, more than this model can answer")
+        yield Piece(cursor.prefix, prompt_tokens=length)
+
+        random = torch.Generator(self._device)
+        if sampling.seed is None:
+            random.seed()
+        else:
+            random.manual_seed(sampling.seed)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        output = self._network(**inputs, use_cache=True, logits_to_keep=1)
+        position = int(inputs["position_ids"].max()) + 1
+        while True:
+            token = draw(output.logits[0, -1], cursor.allowed(), sampling, random)
+            text = decoder.decode(cursor.advance(token))
+            if cursor.finished:
+                yield Piece(text, tokens=1, finish="length" if cursor.cut else "stop")
+                return
+            yield Piece(text, tokens=1)
+            output = self._network(
+                input_ids=torch.tensor([[token]], device=self._device),
+                position_ids=torch.full((3, 1, 1), position, device=self._device),
+                past_key_values=output.past_key_values,
+                use_cache=True,
+            )
+            position += 1
+
+    def _inputs(self, request: EngineRequest, prefix: str) -> dict[str, Any]:
+        """Encode the conversation and what counts as already written: ids, positions, and patches of the pictures."""
+        images = pictures(request.turns)
+        seen: dict[str, Any] = dict(self._images(images=images, return_tensors="pt")) if images else {}
+        grids = seen.get("image_grid_thw")
+        counts = [] if grids is None else (grids.prod(dim=1) // self._images.merge_size**2).tolist()
+        ids = encode_prompt(self._tokenizer, request.turns, counts)
+        ids += self._tokenizer.encode(prefix, add_special_tokens=False)
+        input_ids = torch.tensor([ids])
+        if grids is None:
+            position_ids = torch.arange(len(ids)).expand(3, 1, -1)
+        else:
+            is_picture = (input_ids == self._tokenizer.convert_tokens_to_ids(IMAGE_PAD)).int()
+            position_ids, _ = self._network.model.get_rope_index(input_ids, is_picture, image_grid_thw=grids)
+        inputs = {"input_ids": input_ids, "position_ids": position_ids, **seen}
+        return {name: value.to(self._device) for name, value in inputs.items()}
+
+
+def draw(logits: torch.Tensor, allowed: Ids, sampling: Sampling, random: torch.Generator) -> int:
+    """Draw one of the allowed tokens; `logits` has shape (vocabulary,)."""
+    if len(allowed) == 1:
+        return int(allowed[0])
+    candidates = torch.from_numpy(allowed).to(logits.device)
+    scores = logits[candidates].float()
+    if sampling.temperature == 0:
+        return int(allowed[int(scores.argmax())])
+    probabilities, order = torch.softmax(scores / sampling.temperature, dim=-1).sort(descending=True)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    probabilities[before >= sampling.top_p] = 0.0
+    probabilities[0] = probabilities[0].clamp_min(torch.finfo(torch.float32).tiny)
+    return int(allowed[int(order[torch.multinomial(probabilities, 1, generator=random)])])
