@@ -1,0 +1,66 @@
+"""The HTTP app, built from explicit collaborators."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from safer_protocol.toolkit import Toolkit, default_toolkit
+from safer_server.admission import Admission
+from safer_server.edge import Edge, add_error_handlers
+from safer_server.engines.base import Engine
+from safer_server.guard import Guard
+from safer_server.intake import Intake
+from safer_server.media import MediaLimits
+from safer_server.metrics import Metrics
+from safer_server.readiness import Readiness
+from safer_server.routes.chat import chat_router
+from safer_server.routes.health import health_router
+from safer_server.routes.metrics import metrics_router
+from safer_server.routes.models import models_router
+from safer_server.routes.protocol import protocol_router
+from safer_server.service import Service
+from safer_server.settings import Settings
+
+
+def create_app(settings: Settings, engine: Engine, toolkit: Toolkit | None = None) -> FastAPI:
+    """Build the app; it owns the engine from its start to its shutdown."""
+    toolkit = toolkit or default_toolkit()
+    guard = Guard(engine, toolkit, settings.request_seconds)
+    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after)
+    metrics = Metrics(engine, toolkit, admission)
+    readiness = Readiness(guard)
+    service = Service(guard, intake(settings, engine.model, toolkit), admission, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        canary = asyncio.create_task(readiness.prove())
+        try:
+            yield
+        finally:
+            canary.cancel()
+            await asyncio.gather(canary, return_exceptions=True)
+            await engine.close()
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Edge)
+    add_error_handlers(app)
+    app.include_router(chat_router(service, settings.max_body_bytes))
+    app.include_router(models_router(engine.model))
+    app.include_router(protocol_router(toolkit))
+    app.include_router(health_router(readiness, engine, toolkit))
+    if settings.metrics:
+        app.include_router(metrics_router(metrics))
+    return app
+
+
+def intake(settings: Settings, model: str, toolkit: Toolkit) -> Intake:
+    """Take the limits on requests from the settings."""
+    return Intake(
+        model=model,
+        toolkit=toolkit,
+        media=MediaLimits(settings.max_image_bytes, settings.max_image_pixels),
+        max_images=settings.max_images,
+        answer_tokens=settings.answer_tokens,
+    )

@@ -1,0 +1,106 @@
+"""One chat completion: everything that is sent about a case, whole or in chunks."""
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from safer_protocol.categories import NO_HAZARD
+from safer_protocol.toolkit import Toolkit
+from safer_server.moderation import moderation_of
+from safer_server.record import Record
+from safer_server.view import View, show_plan, show_trace
+from safer_server.wire.response import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    CompletionTokensDetails,
+    Delta,
+    Message,
+    Moderation,
+    Safer,
+    Usage,
+    Verification,
+)
+
+DEFAULT_POLICY = "default"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What all parts of one reply share."""
+
+    model: str
+    toolkit: Toolkit
+    view: View
+    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(16)}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for version, model and protocol together."""
+        backend = f"{version('safer-toolkit')}/{self.model}/{self.toolkit.hash}"
+        return f"fp_{hashlib.sha256(backend.encode()).hexdigest()[:12]}"
+
+    def whole(self, record: Record, reasoning: str) -> ChatCompletion:
+        """The reply in one piece; `reasoning` is what the caller may see of plan and trace as text."""
+        shown = reasoning or None
+        message = Message(content=record.answer, refusal=record.refusal, reasoning=shown, reasoning_content=shown)
+        return ChatCompletion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=(Choice(message=message, finish_reason=record.finish_reason),),
+            usage=usage_of(record),
+            system_fingerprint=self.fingerprint,
+            safer=self.safer(record),
+            moderation=self.moderation(record),
+        )
+
+    def chunk(self, *choices: ChunkChoice) -> ChatCompletionChunk:
+        """A part of the reply."""
+        return ChatCompletionChunk(
+            id=self.id, created=self.created, model=self.model, choices=choices, system_fingerprint=self.fingerprint
+        )
+
+    def delta(self, delta: Delta) -> ChatCompletionChunk:
+        """A part that adds something."""
+        return self.chunk(ChunkChoice(delta=delta))
+
+    def safer(self, record: Record) -> Safer:
+        """The vendor object."""
+        finding = record.finding
+        return Safer(
+            trace_id=record.trace_id,
+            protocol_hash=self.toolkit.hash,
+            policy=DEFAULT_POLICY,
+            policy_hash=None,
+            plan=show_plan(record.plan, self.view),
+            trace=show_trace(record.trace, self.view, self.toolkit),
+            decision=record.decision,
+            outcome=record.outcome,
+            failure=record.failure,
+            categories=() if finding is None or finding.category == NO_HAZARD else (finding.category,),
+            severity=None if finding is None else finding.severity,
+            verification=Verification(valid=record.report.valid, violations=record.report.violations),
+            coverage=record.coverage,
+            timings_ms=record.timings,
+        )
+
+    def moderation(self, record: Record) -> Moderation:
+        """OpenAI's moderation object."""
+        return moderation_of(record, self.toolkit, self.model)
+
+
+def usage_of(record: Record) -> Usage:
+    """Count tokens as OpenAI does: plan and trace are reasoning, which is part of the completion."""
+    reasoning = record.tokens.plan + record.tokens.trace
+    completion = reasoning + record.tokens.answer
+    return Usage(
+        prompt_tokens=record.tokens.prompt,
+        completion_tokens=completion,
+        total_tokens=record.tokens.prompt + completion,
+        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=reasoning),
+    )

@@ -1,0 +1,132 @@
+"""Errors of the HTTP server, and the one envelope in which every one of them is told.
+
+ApiError                       status, type and code of an answer that is not a reply
+├── InvalidRequestError        400  a field is wrong, unknown or not supported; `param` names it
+│   └── ContentFilterError     400  the guard refused and the caller wants blocks as errors
+├── NotFoundError              404  no such path, model or policy
+├── TooLargeError              413  body, image, number of images or pixels over a cap
+├── MediaTypeError             415  the body is not declared as JSON
+└── UnavailableError           503  nothing wrong with the request
+    ├── OverloadedError        503  the queue is full; `Retry-After` says when to come back
+    ├── GuardUnavailableError  503  no engine could be reached
+    └── FailedClosedError      503  no verified reply, and the caller wants blocks as errors
+
+No message repeats what the caller sent.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+
+class ErrorBody(BaseModel):
+    """What went wrong: for people, the kind, the field at fault, and a stable code."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorEnvelope(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """An error that has an HTTP status and an envelope."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers beside the envelope."""
+        return {}
+
+    @property
+    def envelope(self) -> ErrorEnvelope:
+        """The body that says it."""
+        return ErrorEnvelope(
+            error=ErrorBody(message=self.message, type=self.type, param=self.param, code=self.code),
+        )
+
+
+class InvalidRequestError(ApiError):
+    """A field is wrong, unknown or not supported."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContentFilterError(InvalidRequestError):
+    """The guard refused, told as an error because the caller asked for that."""
+
+    code = "content_filter"
+
+
+class NotFoundError(ApiError):
+    """No such path, model or policy."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class TooLargeError(ApiError):
+    """Something is over a cap."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "too_large"
+
+
+class MediaTypeError(ApiError):
+    """The body is not declared as JSON."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class UnavailableError(ApiError):
+    """The request may be right, but cannot be served now."""
+
+    status = 503
+    type = "server_error"
+
+
+class OverloadedError(UnavailableError):
+    """The queue is full."""
+
+    code = "overloaded"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The server is busy: its queue is full. Try again later.")
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After` in seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class GuardUnavailableError(UnavailableError):
+    """No engine could be reached."""
+
+    code = "guard_unavailable"
+
+
+class FailedClosedError(UnavailableError):
+    """There is no verified reply, told as an error because the caller asked for that."""
+
+    code = "failed_closed"

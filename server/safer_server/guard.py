@@ -1,0 +1,136 @@
+"""The guard: from a case to a verified decision, and only then to an answer.
+
+Read this file first. Whatever constrained the decoding, every line is parsed and every trace and answer verified here; a case
+that does not end in a verified reply fails closed, under a reason of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from safer_protocol.decision import Decision
+from safer_protocol.plan import Plan
+from safer_protocol.toolkit import Toolkit
+from safer_protocol.verify import verify
+from safer_protocol.violation import Code
+from safer_server.answer import Answer
+from safer_server.case import Case
+from safer_server.engines.base import (
+    Constraint,
+    ContextLengthError,
+    Engine,
+    EngineError,
+    EngineRequest,
+    EngineUnavailableError,
+    Piece,
+)
+from safer_server.events import Decided, Delivered, Event, Finished
+from safer_server.ledger import Ledger
+from safer_server.record import BrokenReplyError, Failure
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Judges cases with one engine under one toolkit; a case that takes longer than `seconds` fails closed."""
+
+    engine: Engine
+    toolkit: Toolkit
+    seconds: float
+
+    async def judge(self, case: Case, waited: float = 0.0) -> AsyncGenerator[Event, None]:
+        """Yield what happens, `Finished` last; closing the iterator cancels the engine.
+
+        `waited` is the time in seconds that the case has spent in the queue. Raises `ContextLengthError`
+        before the first event where the conversation is too long; whatever else goes wrong with the engine is a failure of
+        the record.
+        """
+        ledger = Ledger(case, self.toolkit, waited)
+        try:
+            # 1. The engine writes plan, trace and answer in one pass.
+            request = EngineRequest(case.turns, case.sampling, case.constraint)
+            async with aclosing(_until(self.engine.stream(request), self.seconds)) as pieces:
+                async for piece in pieces:
+                    ledger.charge(piece)
+                    if not ledger.cut:
+                        for event in self._advance(ledger, piece.text):
+                            yield event
+                    if ledger.cut or ledger.stopped:
+                        break
+            for event in self._close(ledger):
+                yield event
+        except BrokenReplyError as broken:
+            ledger.failure = broken.failure
+        except ContextLengthError:
+            raise
+        except EngineUnavailableError:
+            ledger.failure = Failure.ENGINE_FAULT if ledger.started else Failure.ENGINE_UNAVAILABLE
+        except EngineError:
+            ledger.failure = Failure.ENGINE_FAULT
+        except TimeoutError:
+            ledger.failure = Failure.TIMEOUT
+        except Exception:
+            # Whatever else goes wrong must end in a counted refusal too, and not in half a reply.
+            logger.exception("failed closed on an unexpected error")
+            ledger.failure = Failure.INTERNAL
+        yield Finished(ledger.record())
+
+    def _advance(self, ledger: Ledger, text: str) -> Iterator[Event]:
+        draft, case = ledger.draft, ledger.case
+        draft.add(text)
+        if ledger.answer is None:
+            # 2. Lines of plan and trace are told when they are finished and found sound.
+            yield from draft.reasoning()
+            ledger.mark()
+            if draft.plan is not None and not _is_as_asked(draft.plan, case.constraint):
+                raise BrokenReplyError(Failure.NOT_AS_ASKED)
+            if draft.section != "answer":
+                return
+            # 3. The decision counts once plan and trace as a whole are verified.
+            decision = draft.verdict()
+            if case.coverage.unjudged and decision is not Decision.REFUSE:
+                raise BrokenReplyError(Failure.UNJUDGED)
+            ledger.answer = Answer(decision, self.toolkit, case.stop)
+            yield Decided(decision)
+        # 4. Only now is the answer delivered, from where its opening agrees with the decision.
+        if new := ledger.answer.add(draft.answer_text()):
+            yield Delivered(new)
+
+    def _close(self, ledger: Ledger) -> Iterator[Event]:
+        # 5. The reply is verified once more as a whole; what was held back is delivered only then.
+        answer = ledger.answer
+        if answer is None:
+            raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.UNFINISHED)
+        is_cut = ledger.cut or ledger.stopped
+        report = verify(ledger.draft.head + answer.closed_text if is_cut else ledger.draft.text, self.toolkit)
+        if not report.valid:
+            unfinished = any(violation.code is Code.INCOMPLETE for violation in report.violations)
+            raise BrokenReplyError(Failure.UNFINISHED if unfinished else Failure.INVALID_ANSWER)
+        if rest := answer.cut():
+            yield Delivered(rest)
+        ledger.report = report
+
+
+def _is_as_asked(plan: Plan, constraint: Constraint) -> bool:
+    """Whether the plan is the one that the caller fixed, as far as the caller fixed one."""
+    if constraint.plan is not None:
+        return plan == constraint.plan
+    return constraint.depth is None or plan.depth == constraint.depth
+
+
+async def _until(pieces: AsyncIterator[Piece], seconds: float) -> AsyncGenerator[Piece, None]:
+    """Pass the pieces on for at most `seconds`; raise TimeoutError then, and close the engine's iterator in any case."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield piece
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()

@@ -1,0 +1,122 @@
+"""The ledger: what the guard has to remember of a case until it writes the record."""
+
+import secrets
+import time
+from dataclasses import replace
+
+from safer_protocol.toolkit import Toolkit
+from safer_protocol.verify import Report, verify
+from safer_server.answer import Answer
+from safer_server.case import Case
+from safer_server.draft import Draft
+from safer_server.engines.base import Piece
+from safer_server.record import Failure, FinishReason, Outcome, Record, Timings, Tokens, finding_of, outcome_of
+
+FAILED_TEXT = "I can't help with this request, because its safety check did not complete."
+
+_DELIVERING = (Outcome.ANSWERED, Outcome.SAFE_COMPLETED, Outcome.CLARIFIED)
+
+
+class Ledger:
+    """Tokens, times, and the state of one case.
+
+    `cut` says that a token limit ended the reply, `report` is set by the final verification alone.
+    """
+
+    def __init__(self, case: Case, toolkit: Toolkit, waited: float) -> None:
+        self.case = case
+        self.draft = Draft(toolkit)
+        self.answer: Answer | None = None
+        self.report: Report | None = None
+        self.failure: Failure | None = None
+        self.started = False
+        self.cut = False
+        self._toolkit = toolkit
+        self._waited = waited
+        self._tokens = Tokens()
+        self._limited = False
+        self._start = time.perf_counter()
+        self._planned: float | None = None
+        self._decided: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text ended the answer."""
+        return self.answer is not None and self.answer.stopped
+
+    def charge(self, piece: Piece) -> None:
+        """Count a piece before it is read; one that goes over the caller's limit is not counted but cuts the reply."""
+        self.started = True
+        tokens = self._tokens
+        if piece.prompt_tokens is not None:
+            tokens = replace(tokens, prompt=piece.prompt_tokens)
+        match self.draft.section:
+            case "plan":
+                tokens = replace(tokens, plan=tokens.plan + piece.tokens)
+            case "trace":
+                tokens = replace(tokens, trace=tokens.trace + piece.tokens)
+            case "answer":
+                tokens = replace(tokens, answer=tokens.answer + piece.tokens)
+        limit = self.case.completion_tokens
+        if limit is not None and tokens.plan + tokens.trace + tokens.answer > limit:
+            self.cut = True
+            return
+        self._tokens = tokens
+        self._limited = piece.finish == "length"
+
+    def mark(self) -> None:
+        """Note when the plan, and when the trace, turned out to be finished."""
+        now = time.perf_counter()
+        if self._planned is None and self.draft.section != "plan":
+            self._planned = now
+        if self._decided is None and self.draft.section == "answer":
+            self._decided = now
+
+    def record(self) -> Record:
+        """Close the case; without a valid final report it has failed closed."""
+        draft, report = self.draft, self.report
+        plan, trace = draft.plan, tuple(draft.calls)
+        if self.failure is None and plan is not None and report is not None and report.decision is not None:
+            decision, outcome = report.decision, outcome_of(report.decision)
+            finding = finding_of(plan, trace, self._toolkit)
+        else:
+            decision, outcome, finding = None, Outcome.FAILED_CLOSED, None
+            self.failure = self.failure or Failure.INTERNAL
+        delivered = self.answer.delivered if self.answer is not None else ""
+        return Record(
+            trace_id=f"tr_{secrets.token_hex(16)}",
+            outcome=outcome,
+            decision=decision,
+            failure=self.failure,
+            plan=plan,
+            trace=trace,
+            report=report or verify(draft.text, self._toolkit),
+            finding=finding,
+            answer=delivered if outcome in _DELIVERING else None,
+            refusal=delivered if outcome is Outcome.REFUSED else FAILED_TEXT if self.failure else None,
+            finish_reason=self._finish_reason(outcome),
+            coverage=self.case.coverage,
+            modality=self.case.modality,
+            tokens=self._tokens,
+            timings=self._timings(),
+        )
+
+    def _finish_reason(self, outcome: Outcome) -> FinishReason:
+        if outcome not in _DELIVERING:
+            return "content_filter"
+        return "length" if (self.cut or self._limited) and not self.stopped else "stop"
+
+    def _timings(self) -> Timings:
+        def between(start: float | None, end: float | None) -> float | None:
+            return None if start is None or end is None else round((end - start) * 1000, 3)
+
+        now = time.perf_counter()
+        arrived = self._start - self._waited
+        return Timings(
+            queue=round(self._waited * 1000, 3),
+            plan=between(self._start, self._planned),
+            trace=between(self._planned, self._decided),
+            decision=between(arrived, self._decided),
+            answer=between(self._decided, now),
+            total=round((now - arrived) * 1000, 3),
+        )

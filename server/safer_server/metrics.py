@@ -1,0 +1,100 @@
+"""Prometheus metrics of one app; every label is a closed set, nothing that a caller wrote becomes one.
+
+`docs/metrics.md` lists every metric.
+"""
+
+from functools import partial
+from importlib.metadata import version
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from safer_protocol.toolkit import Toolkit
+from safer_server.admission import Admission
+from safer_server.completion import DEFAULT_POLICY
+from safer_server.engines.base import Engine
+from safer_server.record import Failure, Outcome, Record
+
+Endpoint = Literal["chat"]
+
+REPLICA = "0"
+"""The one engine of this process."""
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_STEPS = tuple(range(1, 11))
+
+
+class Metrics:
+    """All metrics, in a registry of their own."""
+
+    def __init__(self, engine: Engine, toolkit: Toolkit, admission: Admission) -> None:
+        self.registry = CollectorRegistry()
+        self._engine = engine
+        counter = partial(Counter, registry=self.registry)
+        seconds = partial(Histogram, registry=self.registry, buckets=_SECONDS)
+        gauge = partial(Gauge, registry=self.registry)
+
+        self._requests = counter(
+            "safer_requests", "Cases closed, by how they ended.", ("endpoint", "outcome", "policy")
+        )
+        self._decisions = counter(
+            "safer_decisions", "Verified decisions.", ("decision", "category", "modality", "policy", "model")
+        )
+        self._failures = counter("safer_failed_closed", "Cases that failed closed, by reason.", ("reason",))
+        self._violations = counter("safer_trace_violations", "Failed replies, by what was wrong with them.", ("code",))
+        self._tool_calls = counter("safer_tool_calls", "Calls in verified traces.", ("tool",))
+        self._tokens = counter("safer_tokens", "Tokens read and written.", ("kind",))
+
+        self._request_seconds = seconds("safer_request_seconds", "From arrival to the end.", ("endpoint", "outcome"))
+        self._stage_seconds = seconds("safer_stage_seconds", "In the queue, and writing each section.", ("stage",))
+        self._decision_seconds = seconds("safer_time_to_decision_seconds", "From arrival to the verified decision.")
+        self._engine_seconds = seconds("safer_engine_request_seconds", "Spent on the engine's work.", ("replica",))
+        self._steps = Histogram(
+            "safer_trace_steps", "Calls in a verified trace.", buckets=_STEPS, registry=self.registry
+        )
+
+        self._engine_up = gauge("safer_engine_up", "Whether the engine answers.", ("replica",))
+        gauge("safer_in_flight", "Requests being worked on.").set_function(lambda: admission.in_flight)
+        gauge("safer_queue_depth", "Requests waiting for a slot.").set_function(lambda: admission.waiting)
+        build = gauge("safer_build_info", "What is running; always 1.", ("version", "protocol_hash", "model", "engine"))
+        build.labels(version("safer-toolkit"), toolkit.hash, engine.model, engine.name).set(1)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Create the series that a dashboard wants to see at zero before anything has happened."""
+        for outcome in Outcome:
+            self._requests.labels("chat", outcome, DEFAULT_POLICY)
+        for failure in Failure:
+            self._failures.labels(failure)
+
+    def observe(self, record: Record, endpoint: Endpoint) -> None:
+        """Count a closed case."""
+        timings, outcome = record.timings, record.outcome
+        self._requests.labels(endpoint, outcome, DEFAULT_POLICY).inc()
+        self._request_seconds.labels(endpoint, outcome).observe(timings.total / 1000)
+        for stage in ("queue", "plan", "trace", "answer"):
+            spent: float | None = getattr(timings, stage)
+            if spent is not None:
+                self._stage_seconds.labels(stage).observe(spent / 1000)
+        self._engine_seconds.labels(REPLICA).observe((timings.total - timings.queue) / 1000)
+        for kind in ("prompt", "plan", "trace", "answer"):
+            self._tokens.labels(kind).inc(getattr(record.tokens, kind))
+        if record.failure is not None:
+            self._failures.labels(record.failure).inc()
+            for code in {violation.code for violation in record.report.violations}:
+                self._violations.labels(code).inc()
+        if record.decision is not None and record.finding is not None:
+            self._observe_decision(record, record.decision, record.finding.category)
+
+    def _observe_decision(self, record: Record, decision: str, category: str) -> None:
+        self._decisions.labels(decision, category, record.modality, DEFAULT_POLICY, self._engine.model).inc()
+        if record.timings.decision is not None:
+            self._decision_seconds.observe(record.timings.decision / 1000)
+        self._steps.observe(len(record.trace))
+        for call in record.trace:
+            self._tool_calls.labels(call.tool).inc()
+
+    async def render(self) -> bytes:
+        """Write all metrics in Prometheus' text format."""
+        self._engine_up.labels(REPLICA).set(await self._engine.healthy())
+        return generate_latest(self.registry)

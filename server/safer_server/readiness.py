@@ -1,0 +1,47 @@
+"""Readiness: the engine answers, and a request of our own has come back verified."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from safer_protocol.prompt import Turn
+from safer_server.case import Case, Coverage, Part
+from safer_server.events import Finished
+from safer_server.guard import Guard
+
+logger = logging.getLogger(__name__)
+
+_CANARY = Case(
+    turns=(Turn("user", ("What is the capital of France?",)),),
+    coverage=Coverage((Part("messages[0].content", "text"),)),
+)
+_LONGEST_PAUSE = 30.0
+
+
+class Readiness:
+    """Whether requests should be sent here."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.canary_passed = False
+
+    async def ready(self) -> bool:
+        """Whether the canary has passed and the engine is healthy now."""
+        return self.canary_passed and await self._guard.engine.healthy()
+
+    async def try_canary(self) -> bool:
+        """Ask the guard something harmless; whatever it decides, the reply must verify."""
+        async with aclosing(self._guard.judge(_CANARY)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    self.canary_passed = event.record.failure is None
+                    if not self.canary_passed:
+                        logger.warning("the canary failed closed: %s", event.record.failure)
+        return self.canary_passed
+
+    async def prove(self) -> None:
+        """Try the canary until it passes, with growing pauses."""
+        pause = 1.0
+        while not await self.try_canary():
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)

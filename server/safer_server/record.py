@@ -1,0 +1,134 @@
+"""The record of a case: the one account that responses, metrics and audit are written from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from safer_protocol.categories import NO_HAZARD
+from safer_protocol.decision import Decision
+from safer_protocol.plan import Plan
+from safer_protocol.toolkit import Toolkit
+from safer_protocol.tools import RISK_KEY
+from safer_protocol.trace import Trace
+from safer_protocol.verify import Report
+from safer_server.case import Coverage, Modality
+
+CATEGORY_KEY = "category"
+
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
+class Outcome(StrEnum):
+    """How a case ended, in the one word that metrics, audit and logs share."""
+
+    ANSWERED = "answered"
+    SAFE_COMPLETED = "safe_completed"
+    REFUSED = "refused"
+    CLARIFIED = "clarified"
+    FAILED_CLOSED = "failed_closed"
+
+
+class Failure(StrEnum):
+    """Why a case failed closed."""
+
+    INVALID_TRACE = "invalid_trace"
+    INVALID_ANSWER = "invalid_answer"
+    UNFINISHED = "unfinished"
+    NOT_AS_ASKED = "not_as_asked"
+    TOKEN_LIMIT = "token_limit"
+    TOO_LONG = "too_long"
+    TIMEOUT = "timeout"
+    UNJUDGED = "unjudged"
+    ENGINE_FAULT = "engine_fault"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How many tokens the prompt and each section of the reply have."""
+
+    prompt: int = 0
+    plan: int = 0
+    trace: int = 0
+    answer: int = 0
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds: waiting, writing the plan, the trace and the answer; from arrival to the decision and to the end."""
+
+    queue: float = 0.0
+    plan: float | None = None
+    trace: float | None = None
+    decision: float | None = None
+    answer: float | None = None
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a trace holds a conversation to be: its hazard, how severe, and the trace's own score of it, if it gave one."""
+
+    category: str
+    severity: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A closed case.
+
+    Of `answer` and `refusal` one is None. `decision` and `finding` are None, and `failure` is not, where it failed closed;
+    plan and trace are then what had been found sound before.
+    """
+
+    trace_id: str
+    outcome: Outcome
+    decision: Decision | None
+    failure: Failure | None
+    plan: Plan | None
+    trace: Trace
+    report: Report
+    finding: Finding | None
+    answer: str | None
+    refusal: str | None
+    finish_reason: FinishReason
+    coverage: Coverage
+    modality: Modality
+    tokens: Tokens
+    timings: Timings
+
+
+def outcome_of(decision: Decision) -> Outcome:
+    """Name the outcome of a verified decision."""
+    match decision:
+        case Decision.ALLOW:
+            return Outcome.ANSWERED
+        case Decision.SAFE_COMPLETE:
+            return Outcome.SAFE_COMPLETED
+        case Decision.REFUSE:
+            return Outcome.REFUSED
+        case Decision.CLARIFY:
+            return Outcome.CLARIFIED
+
+
+def finding_of(plan: Plan, trace: Trace, toolkit: Toolkit) -> Finding:
+    """Read category, risk and score in force at the end of a valid trace: the plan's guess, unless a call replaced it."""
+    category, severity, score = plan.category, plan.risk, None
+    for call in trace:
+        named, level, points = (call.fields.get(key) for key in (CATEGORY_KEY, RISK_KEY, "score"))
+        if isinstance(named, str) and named in toolkit.category_by_name:
+            category = named
+        if isinstance(level, str):
+            severity = level
+            score = points / 100 if isinstance(points, int) else score
+    return Finding(category, severity, None if category == NO_HAZARD else score)
+
+
+class BrokenReplyError(Exception):
+    """The reply cannot be delivered: the case fails closed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure

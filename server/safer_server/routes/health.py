@@ -1,0 +1,51 @@
+"""`GET /healthz`, `/readyz` and `/version`."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from safer_protocol.toolkit import Toolkit
+from safer_server.engines.base import Engine
+from safer_server.errors import UnavailableError
+from safer_server.readiness import Readiness
+
+
+class Health(BaseModel):
+    """That the process lives, or that it takes requests."""
+
+    status: str
+
+
+class Version(BaseModel):
+    """What is running."""
+
+    version: str
+    protocol_hash: str
+    model: str
+    engine: str
+
+
+def health_router(readiness: Readiness, engine: Engine, toolkit: Toolkit) -> APIRouter:
+    """Tell orchestrators how it goes."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        return Health(status="ok")
+
+    @router.get("/readyz")
+    async def readyz() -> Health:
+        if not readiness.canary_passed:
+            raise UnavailableError("The canary request has not come back verified.", code="not_ready")
+        if not await readiness.ready():
+            raise UnavailableError("The engine does not answer.", code="not_ready")
+        return Health(status="ready")
+
+    @router.get("/version")
+    async def get_version() -> Version:
+        return Version(
+            version=version("safer-toolkit"), protocol_hash=toolkit.hash, model=engine.model, engine=engine.name
+        )
+
+    return router

@@ -1,0 +1,17 @@
+"""`GET /metrics`."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from safer_server.metrics import Metrics
+
+
+def metrics_router(metrics: Metrics) -> APIRouter:
+    """Expose the metrics to Prometheus."""
+    router = APIRouter()
+
+    @router.get("/metrics")
+    async def get_metrics() -> Response:
+        return Response(await metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

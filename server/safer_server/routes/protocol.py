@@ -1,0 +1,70 @@
+"""`GET /v1/protocol` and `POST /v1/traces/verify`."""
+
+from typing import Self
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, model_validator
+from pydantic_core import PydanticCustomError
+
+from safer_protocol.decision import Decision
+from safer_protocol.plan import Plan
+from safer_protocol.reply import Reply
+from safer_protocol.toolkit import Toolkit
+from safer_protocol.trace import Call
+from safer_protocol.verify import verify
+from safer_protocol.violation import Violation
+from safer_server.body import read_model
+from safer_server.protocol_card import ProtocolCard, protocol_card
+from safer_server.wire.request import Wire
+
+MAX_TRACE_BYTES = 262_144
+"""Longest body to verify; the work is done between two requests of the event loop."""
+
+
+class TraceToVerify(Wire):
+    """A reply, or its beginning up to the decision: as `text`, or as `plan`, `trace` and perhaps `answer`."""
+
+    text: str | None = None
+    plan: Plan | None = None
+    trace: tuple[Call, ...] | None = None
+    answer: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> Self:
+        as_json = self.plan is not None and self.trace is not None
+        is_mixed = self.text is not None and (self.plan, self.trace, self.answer) != (None, None, None)
+        if is_mixed or (self.text is None and not as_json):
+            raise PydanticCustomError("one_form", "give either text, or plan and trace with or without answer")
+        return self
+
+
+class TraceReport(BaseModel):
+    """What the verifier says."""
+
+    valid: bool
+    violations: tuple[Violation, ...]
+    decision: Decision | None
+    protocol_hash: str
+
+
+def protocol_router(toolkit: Toolkit) -> APIRouter:
+    """Describe the protocol and verify traces against it."""
+    router = APIRouter()
+    card = protocol_card(toolkit)
+
+    @router.get("/v1/protocol")
+    async def get_protocol() -> ProtocolCard:
+        return card
+
+    @router.post("/v1/traces/verify")
+    async def verify_trace(request: Request) -> TraceReport:
+        body = await read_model(request, TraceToVerify, MAX_TRACE_BYTES)
+        if body.plan is not None and body.trace is not None:
+            report = verify(Reply(plan=body.plan, trace=body.trace, answer=body.answer), toolkit)
+        else:
+            report = verify(body.text or "", toolkit)
+        return TraceReport(
+            valid=report.valid, violations=report.violations, decision=report.decision, protocol_hash=toolkit.hash
+        )
+
+    return router

@@ -1,0 +1,89 @@
+"""A completion as server-sent events: role, plan and trace, then the answer or refusal, the end, usage, `[DONE]`."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Send
+
+from safer_protocol.decision import Decision
+from safer_server.completion import Completion, usage_of
+from safer_server.errors import FailedClosedError
+from safer_server.events import Decided, Delivered, Event, Finished, Reasoning
+from safer_server.record import Outcome, Record
+from safer_server.view import show_line
+from safer_server.wire.response import ChatCompletionChunk, ChunkChoice, Delta
+
+DONE = format_sse_event(data_str="[DONE]")
+
+
+class EventStream(EventSourceResponse):
+    """A stream of events whose source is closed at once when the client goes away."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._events = events
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all events, and close their source in any case."""
+        async with aclosing(self._events):
+            await super().stream_response(send)
+
+
+async def chunks(
+    events: AsyncGenerator[Event, None], completion: Completion, *, include_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a completion.
+
+    If it fails closed after part of an answer was sent, the last is an error and `[DONE]` is not sent.
+    """
+    decision: Decision | None = None
+    sent = False
+    async with aclosing(events):
+        yield _frame(completion.delta(Delta(role="assistant")), include_usage)
+        async for event in events:
+            match event:
+                case Reasoning():
+                    line = show_line(event, completion.view, completion.toolkit)
+                    if line:
+                        delta = Delta(reasoning=line, reasoning_content=line)
+                        yield _frame(completion.delta(delta), include_usage)
+                case Decided():
+                    decision = event.decision
+                case Delivered():
+                    sent = True
+                    delta = Delta(refusal=event.text) if decision is Decision.REFUSE else Delta(content=event.text)
+                    yield _frame(completion.delta(delta), include_usage)
+                case Finished(record):
+                    failed = record.outcome is Outcome.FAILED_CLOSED
+                    if failed and sent:
+                        fault = FailedClosedError("The reply became invalid. What was sent of it is void.")
+                        yield _encode(fault.envelope.model_dump(mode="json"))
+                        return
+                    if failed:
+                        yield _frame(completion.delta(Delta(refusal=record.refusal)), include_usage)
+                    for frame in _end(record, completion, include_usage):
+                        yield frame
+
+
+def _end(record: Record, completion: Completion, include_usage: bool) -> list[bytes]:
+    """The chunk that says why it ends, which carries `safer` for those who do not ask for usage, then usage, then the end."""
+    last = completion.chunk(ChunkChoice(delta=Delta(), finish_reason=record.finish_reason))
+    last.safer = completion.safer(record)
+    frames = [_frame(last, include_usage)]
+    if include_usage:
+        usage = completion.chunk()
+        usage.usage, usage.safer, usage.moderation = usage_of(record), last.safer, completion.moderation(record)
+        frames.append(_frame(usage, include_usage))
+    return [*frames, DONE]
+
+
+def _frame(chunk: ChatCompletionChunk, include_usage: bool) -> bytes:
+    """Write a chunk; who asked for usage gets the key in every one of them."""
+    return _encode(chunk.model_dump(mode="json", exclude=None if include_usage else {"usage"}))
+
+
+def _encode(data: object) -> bytes:
+    """Frame an object; escaped to ASCII, since the framing would take U+2028 and its like for line ends."""
+    return format_sse_event(data_str=json.dumps(data, separators=(",", ":")))

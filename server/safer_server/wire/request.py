@@ -1,0 +1,172 @@
+"""The chat completion request.
+
+Nothing is silently ignored: what cannot be honoured is refused by name (`safer_server.wire.unsupported`), and so is a field
+that nobody knows. Union tags stand in angle brackets, so that error locations can tell them from field names.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from safer_protocol.plan import Depth, Plan
+from safer_server.wire.unsupported import Unsupported, UnsupportedFields, only
+
+
+class Wire(BaseModel):
+    """A JSON object whose keys are all known and whose values have the right type from the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TextPart(Wire):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: str = Field(min_length=1)
+
+
+class ImageUrl(Wire):
+    """Where a picture is: a `data:` URL."""
+
+    url: str = Field(min_length=1)
+    detail: Annotated[Any, only("auto")] = None
+
+
+class ImagePart(Wire):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _by(key: str, *words: str) -> Any:
+    def tag(value: object) -> str | None:
+        word = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        return f"<{word}>" if word in words else None
+
+    return tag
+
+
+def _form(value: object) -> str:
+    return "<text>" if isinstance(value, str) else "<parts>"
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
+    Discriminator(
+        _by("type", "text", "image_url"),
+        custom_error_type="unknown_part",
+        custom_error_message="a part is a text or an image_url",
+    ),
+]
+Texts = Annotated[
+    Annotated[str, Field(min_length=1), Tag("<text>")]
+    | Annotated[tuple[TextPart, ...], Field(min_length=1), Tag("<parts>")],
+    Discriminator(_form),
+]
+Parts = Annotated[
+    Annotated[str, Field(min_length=1), Tag("<text>")]
+    | Annotated[tuple[Part, ...], Field(min_length=1), Tag("<parts>")],
+    Discriminator(_form),
+]
+
+
+class SystemMessage(Wire):
+    """Instructions of the application."""
+
+    role: Literal["system", "developer"]
+    content: Texts
+    name: Unsupported = None
+
+
+class UserMessage(Wire):
+    """What the user says and shows."""
+
+    role: Literal["user"]
+    content: Parts
+    name: Unsupported = None
+
+
+class AssistantMessage(Wire):
+    """An earlier reply, as this server or another sent it; its reasoning is accepted and never shown to the model again."""
+
+    role: Literal["assistant"]
+    content: Texts | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    name: Unsupported = None
+    audio: Unsupported = None
+    tool_calls: Unsupported = None
+    function_call: Unsupported = None
+    annotations: Annotated[Any, only([])] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and not self.refusal:
+            raise PydanticCustomError("missing", "an assistant message needs content or a refusal")
+        return self
+
+
+Message = Annotated[
+    Annotated[SystemMessage, Tag("<system>")]
+    | Annotated[SystemMessage, Tag("<developer>")]
+    | Annotated[UserMessage, Tag("<user>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")],
+    Discriminator(
+        _by("role", "system", "developer", "user", "assistant"),
+        custom_error_type="unknown_role",
+        custom_error_message="the role is one of system, developer, user, assistant",
+    ),
+]
+
+
+class StreamOptions(Wire):
+    """How a stream ends."""
+
+    include_usage: bool = False
+    include_obfuscation: Annotated[Any, only(False)] = None
+
+
+class SaferOptions(Wire):
+    """The vendor object: what the guard shall do and show."""
+
+    mode: Annotated[Literal["answer"], only("answer")] = "answer"
+    depth: Annotated[Depth | None, Field(strict=False)] = None
+    policy: str = "default"
+    plan: Plan | None = None
+    trace: Literal["full", "redacted", "none"] = "full"
+    block: Literal["refusal", "error"] = "refusal"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+    BeforeValidator(lambda value: () if value is None else _as_list(value)),
+    Field(max_length=4, strict=False),
+]
+Tag64 = Annotated[str, Field(max_length=64)]
+Tag512 = Annotated[str, Field(max_length=512)]
+
+
+class ChatRequest(UnsupportedFields, Wire):
+    """Body of `POST /v1/chat/completions`."""
+
+    model: str
+    messages: tuple[Message, ...] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Stop = ()
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: Tag512 | None = None
+    safety_identifier: Tag512 | None = None
+    metadata: dict[Tag64, Tag512] | None = Field(default=None, max_length=16)
+    safer: SaferOptions | None = None

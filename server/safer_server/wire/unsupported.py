@@ -1,0 +1,53 @@
+"""Fields of the OpenAI API that this server understands and cannot honour.
+
+Each is refused by name, except where its value asks for nothing (`n` 1, `logprobs` false, null).
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+
+def only(*allowed: object) -> BeforeValidator:
+    """Accept null and the given values; refuse everything else by name."""
+
+    def check(value: object) -> object:
+        if value is None or any(type(value) is type(one) and value == one for one in allowed):
+            return value
+        if allowed:
+            raise PydanticCustomError("unsupported_value", "this server does not support this value")
+        raise PydanticCustomError("unsupported_parameter", "this server does not support this field")
+
+    return BeforeValidator(check)
+
+
+Unsupported = Annotated[Any, only()]
+
+
+class UnsupportedFields(BaseModel):
+    """The fields of a chat completion request that would change the reply in a way this server cannot."""
+
+    tools: Unsupported = None
+    tool_choice: Unsupported = None
+    parallel_tool_calls: Unsupported = None
+    functions: Unsupported = None
+    function_call: Unsupported = None
+    logit_bias: Unsupported = None
+    top_logprobs: Unsupported = None
+    audio: Unsupported = None
+    prediction: Unsupported = None
+    reasoning_effort: Unsupported = None
+    verbosity: Unsupported = None
+    web_search_options: Unsupported = None
+    prompt_cache_key: Unsupported = None
+    prompt_cache_retention: Unsupported = None
+    moderation: Unsupported = None
+    n: Annotated[Any, only(1)] = None
+    logprobs: Annotated[Any, only(False)] = None
+    response_format: Annotated[Any, only({"type": "text"})] = None
+    modalities: Annotated[Any, only(["text"])] = None
+    presence_penalty: Annotated[Any, only(0, 0.0)] = None
+    frequency_penalty: Annotated[Any, only(0, 0.0)] = None
+    store: Annotated[Any, only(False)] = None
+    service_tier: Annotated[Any, only("auto", "default")] = None
