@@ -15,7 +15,7 @@ from safer_protocol.frozen import Frozen
 from safer_protocol.library import TOOLS
 from safer_protocol.personas import PERSONAS, Persona
 from safer_protocol.plan import Depth, Topology
-from safer_protocol.tools import Tool
+from safer_protocol.tools import Stage, Tool
 
 GRAMMAR_VERSION = "1"
 """Raised with every change of the wire form or of a topology's law."""
@@ -56,6 +56,9 @@ class Toolkit(Frozen):
         gates = [tool for tool in self.tools if tool.is_closing_gate]
         if not gates:
             raise ValueError("no closing gate: no walk could end")
+        for stage in (Stage.PERCEPTION, Stage.REASONING):
+            if not any(tool.stage is stage for tool in self.tools):
+                raise ValueError(f"no {stage} tool: every plan needs one")
         for gate in gates:
             for risk in Risk:
                 if not permitted_verdicts(gate.verdicts, risk):
@@ -71,6 +74,12 @@ class Toolkit(Frozen):
     def category_by_name(self) -> Mapping[str, Category]:
         """The categories by name."""
         return {category.name: category for category in self.categories}
+
+    @cached_property
+    def topologies(self) -> tuple[Topology, ...]:
+        """The topologies that these tools can fill: a shield needs an entry gate."""
+        has_entry = any(tool.is_entry_gate for tool in self.tools)
+        return tuple(topology for topology in Topology if has_entry or topology is not Topology.SHIELD)
 
     def tool(self, name: str) -> Tool:
         """Look a tool up; raise `UnknownNameError`."""
@@ -89,7 +98,7 @@ class Toolkit(Frozen):
             case "persona":
                 return tuple(persona.name for persona in self.personas)
             case "topology":
-                return tuple(Topology)
+                return self.topologies
             case "depth":
                 return tuple(Depth)
         raise UnknownNameError(f"unknown key {key!r} of a plan's head")

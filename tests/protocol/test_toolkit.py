@@ -62,6 +62,7 @@ def test_equal_toolkits_have_equal_hashes() -> None:
     [
         ({"tools": (*default_toolkit().tools, default_toolkit().tools[0])}, "tool defined twice: OCR-EXTRACT"),
         ({"tools": default_toolkit().tools[:-1]}, "no closing gate"),
+        ({"tools": [tool for tool in default_toolkit().tools if tool.stage != "reasoning"]}, "no reasoning tool"),
         ({"categories": CATEGORIES[:-1]}, "category none is missing"),
         ({"personas": PERSONAS * 2}, "persona defined twice"),
     ],
@@ -95,3 +96,8 @@ def test_a_gate_that_some_risk_would_leave_speechless_is_refused() -> None:
 def test_a_tool_that_breaks_the_form_is_refused(name: str, stage: Stage, fields: tuple[object, ...], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Tool.model_validate({"name": name, "stage": stage, "meaning": "Test.", "fields": fields})
+
+
+def test_a_shield_needs_an_entry_gate() -> None:
+    without = Toolkit(tools=tuple(tool for tool in default_toolkit().tools if tool.name != "ENTRY-GATE"))
+    assert set(default_toolkit().head_words("topology")) - set(without.head_words("topology")) == {"shield"}
