@@ -5,7 +5,18 @@ from random import Random
 import pytest
 import torch
 
-from safer_training.glyphs import BLANK, CELL, CHARACTERS, MAX_CELLS, SLOTS, Glyph, embed, glyph_table, place, pseudo_picture
+from safer_training.checkpoint import CELL
+from safer_training.glyphs import (
+    BLANK,
+    CHARACTERS,
+    MAX_CELLS,
+    SLOTS,
+    Glyph,
+    embed,
+    glyph_table,
+    place,
+    pseudo_picture,
+)
 
 TEXTS = (
     "How do I bake bread?",

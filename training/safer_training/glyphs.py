@@ -1,0 +1,178 @@
+"""What a merged vision token of a picture with text says: the characters whose centres lie in its cell.
+
+A Qwen2.5-VL tower turns every 28 x 28 pixels into one token. Cells hold up to `SLOTS` characters from left to right; a fixed
+table gives each (slot, character) a vector, and the vector of a cell is their sum. The tower is taught to produce these
+sums (`letters`) and the language model to read them, apart from each other.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+
+from safer_training.checkpoint import CELL, MAX_PIXELS, MIN_PIXELS
+
+Measure = Callable[[str], float]
+
+SLOTS = 4
+MIN_CELLS, MAX_CELLS = MIN_PIXELS // CELL**2, MAX_PIXELS // CELL**2
+CHARACTERS = "\0" + "".join(map(chr, range(32, 127)))
+BLANK = 0
+_CODE = {character: code for code, character in enumerate(CHARACTERS)}
+_NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] "), frozenset("mwMW@%&")
+_ALIKE = ("il1I|!j", "oO0Qce", "aes", "nmhru", "vwy", "bdhk", "gqpy", "B8S5", "Z2z", "tfr", ".,", "GC6", "uvn")
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """One drawn character and the centre of its advance box, in pixels of the picture that the tower sees."""
+
+    character: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The characters of a picture: `codes` is a LongTensor [height * width, SLOTS] in raster order, blanks last."""
+
+    height: int
+    width: int
+    codes: Tensor
+
+    def text(self) -> str:
+        """Reads the cells row by row; a row of cells is a line."""
+        rows = self.codes.view(self.height, -1).tolist()
+        lines = ("".join(CHARACTERS[code] for code in row if code != BLANK).strip() for row in rows)
+        return "\n".join(line for line in lines if line)
+
+
+def place(glyphs: Iterable[Glyph], height: int, width: int) -> Cells:
+    """Puts each glyph into the cell that holds its centre; what is outside or does not fit a full cell is lost."""
+    codes = torch.full((height * width, SLOTS), BLANK, dtype=torch.long)
+    filled = [0] * (height * width)
+    for glyph in sorted(glyphs, key=lambda glyph: glyph.x):
+        row, column = int(glyph.y // CELL), int(glyph.x // CELL)
+        cell = row * width + column
+        if 0 <= row < height and 0 <= column < width and filled[cell] < SLOTS and glyph.character in _CODE:
+            codes[cell, filled[cell]] = _CODE[glyph.character]
+            filled[cell] += 1
+    return Cells(height, width, codes)
+
+
+def glyph_table(hidden: int, scale: float = 0.05) -> Tensor:
+    """The fixed vectors U [SLOTS, characters, hidden]: slots own equal shares of the dimensions, so they never mix.
+
+    `scale` is the root mean square of a summed cell vector. Blank has a vector too: a norm layer would blow up a near zero.
+    """
+    share = hidden // SLOTS
+    directions = torch.randn(SLOTS, len(CHARACTERS), share, generator=torch.Generator().manual_seed(28))
+    directions = directions / directions.norm(dim=-1, keepdim=True) * (scale * share**0.5)
+    table = torch.zeros(SLOTS, len(CHARACTERS), hidden)
+    for slot in range(SLOTS):
+        table[slot, :, slot * share : (slot + 1) * share] = directions[slot]
+    return table
+
+
+def embed(codes: Tensor, table: Tensor) -> Tensor:
+    """The cell vectors [cells, hidden] of `codes` [cells, SLOTS]: the sum over k of U[k, c_k]."""
+    return table[torch.arange(SLOTS), codes].sum(dim=-2)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of text set on a canvas of height x width cells; lengths in pixels, `top` is the middle of the first row."""
+
+    rows: tuple[str, ...]
+    height: int
+    width: int
+    advance: float
+    leading: float
+    left: float
+    top: float
+
+
+def fit(
+    lines: Sequence[str], measure: Measure, rng: Random, canvas: tuple[int, int] | None = None, height: float = 1.66
+) -> Block:
+    """Sets `lines` in a random size on `canvas` (height, width in cells) or on one that hugs them.
+
+    Text that does not fit is tried smaller, down to what can still be read, then cut. The row pitch stays above one
+    cell, so that no cell holds parts of two rows. `measure` gives a length, and `height` the font size, in mean advances.
+    """
+    advance, spacing = rng.uniform(9.0, 22.0), rng.uniform(0.0, 0.4) ** 2
+    margin = rng.uniform(1.0, 26.0)
+    room = rng.randint(6, 16) if canvas is None else canvas[1]
+    while True:
+        leading = max(28.8, advance * height * 0.93) * (1.0 + spacing)
+        tallest = MAX_CELLS // room if canvas is None else canvas[0]
+        rows = [row for line in lines for row in _wrap(line, (room * CELL - 2 * margin) / advance, measure)]
+        widest = max(map(measure, rows)) * advance + 2 * margin
+        if widest <= room * CELL and len(rows) * leading <= tallest * CELL:
+            break
+        if advance <= 8.6 and (canvas is not None or room >= 16):
+            rows = rows[: int(tallest * CELL // leading)]
+            break
+        advance, spacing, margin = max(8.6, advance * 0.93), spacing * 0.9, max(2.0, margin * 0.9)
+        room = min(16, room + 1) if canvas is None else room
+    if canvas is None:
+        room = max(4, min(room, math.ceil(widest / CELL) + rng.randint(0, 1)))
+        tallest = math.ceil(len(rows) * leading / CELL) + rng.randint(0, 1)
+        tallest = min(max(tallest, math.ceil(MIN_CELLS / room)), MAX_CELLS // room)
+    spare = max(0.0, tallest * CELL - len(rows) * leading)
+    top = rng.choice((min(spare, margin / 2), min(spare, margin / 2), spare / 2, rng.uniform(0.0, spare)))
+    return Block(tuple(rows), tallest, room, advance, leading, margin, top + leading / 2)
+
+
+def pseudo_picture(text: str, rng: Random, noise: float = 0.0) -> Cells:
+    """Simulates how a card with `text` falls into cells, without drawing it; `noise` is the share of misread characters."""
+    measure: Measure = len if rng.random() < 0.5 else _proportional
+    block = fit(listed(text, rng), measure, rng, random_canvas(rng))
+    centred = rng.random() < 0.2
+    placed = []
+    for line, row in enumerate(block.rows):
+        left = (block.width * CELL - measure(row) * block.advance) / 2 if centred else block.left
+        for end, character in enumerate(row, start=1):
+            x = left + block.advance * (measure(row[: end - 1]) + measure(row[:end])) / 2
+            shown = _misread(character, rng) if rng.random() < noise else character
+            if shown:
+                placed.append(Glyph(shown, x, block.top + line * block.leading))
+    return place(placed, block.height, block.width)
+
+
+def listed(text: str, rng: Random) -> list[str]:
+    """The text, and in some cards the numbers of a list that is left open."""
+    return [text, *(f"{number}." for number in range(1, rng.randint(3, 5)))] if rng.random() < 0.35 else [text]
+
+
+def random_canvas(rng: Random) -> tuple[int, int] | None:
+    """Some cards are large pictures scaled down to the pixel limit, with room to spare; others hug their text."""
+    return (
+        rng.choice(((11, 11), (11, 11), (10, 12), (12, 10), (9, 14), (14, 9), (8, 16))) if rng.random() < 0.3 else None
+    )
+
+
+def _proportional(text: str) -> float:
+    return sum(0.6 if c in _NARROW else 1.45 if c in _WIDE else 1.25 if c.isupper() else 1.05 for c in text)
+
+
+def _wrap(text: str, room: float, measure: Measure) -> list[str]:
+    rows: list[str] = []
+    for word in text.split():
+        if rows and measure(f"{rows[-1]} {word}") <= room:
+            rows[-1] = f"{rows[-1]} {word}"
+        else:
+            rows.append(word)
+    return rows
+
+
+def _misread(character: str, rng: Random) -> str:
+    """A lookalike, sometimes nothing, sometimes anything: the tower's usual mistakes."""
+    chance = rng.random()
+    alike = "".join(group for group in _ALIKE if character in group)
+    if chance < 0.15:
+        return ""
+    return rng.choice(alike) if alike and chance < 0.75 else rng.choice(CHARACTERS[1:])
