@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class Decision(StrEnum):
@@ -27,19 +26,11 @@ class Risk(StrEnum):
 PROCEED = "proceed"
 """The verdict of an entry gate that lets the walk go on."""
 
-PERMITTED: Mapping[Risk, tuple[Decision, ...]] = MappingProxyType(
-    {
-        Risk.NONE: (Decision.ALLOW, Decision.SAFE_COMPLETE, Decision.CLARIFY),
-        Risk.LOW: tuple(Decision),
-        Risk.MEDIUM: tuple(Decision),
-        Risk.HIGH: (Decision.SAFE_COMPLETE, Decision.REFUSE, Decision.CLARIFY),
-        Risk.CRITICAL: (Decision.REFUSE,),
-    }
-)
+PERMITTED: Mapping[Risk, tuple[Decision, ...]] = {
+    Risk.NONE: (Decision.ALLOW, Decision.SAFE_COMPLETE, Decision.CLARIFY),
+    Risk.LOW: tuple(Decision),
+    Risk.MEDIUM: tuple(Decision),
+    Risk.HIGH: (Decision.SAFE_COMPLETE, Decision.REFUSE, Decision.CLARIFY),
+    Risk.CRITICAL: (Decision.REFUSE,),
+}
 """Decisions that do not contradict the risk in force: the plan's, until a call's `level` field replaces it."""
-
-
-def permitted_verdicts(words: tuple[str, ...], risk: Risk) -> tuple[str, ...]:
-    """Those of a gate's verdict words that the risk permits, in the gate's order; an entry gate may always proceed."""
-    permitted = {PROCEED, *PERMITTED[risk]}
-    return tuple(word for word in words if word in permitted)

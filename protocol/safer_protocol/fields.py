@@ -183,10 +183,12 @@ def fewest_tokens(text: str) -> int:
 
 
 def count_runs(text: str) -> int:
-    """Count the maximal runs of letters and of digits."""
+    """Count the maximal runs of letters and of digits; combining marks belong to the run they stand in."""
     runs, last = 0, ""
     for character in text:
         kind = unicodedata.category(character)[0]
+        if kind == "M":
+            continue
         if kind in "LN" and kind != last:
             runs += 1
         last = kind

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from safer_protocol.decision import Decision, Risk, permitted_verdicts
+from safer_protocol.decision import Decision
 from safer_protocol.fields import pattern
 from safer_protocol.plan import HEAD_KEYS, Depth
 from safer_protocol.text import (
@@ -75,8 +75,7 @@ def blocks(toolkit: Toolkit) -> Iterator[Block]:
     yield PlanEndBlock()
     for tool in toolkit.tools:
         yield ListBlock(tool.name)
-        variants = {permitted_verdicts(tool.verdicts, risk) for risk in Risk}
-        for verdicts in sorted(variants):
+        for verdicts in toolkit.verdict_variants.get(tool.name, ((),)):
             yield CallBlock(tool.name, verdicts)
     for decision in Decision:
         yield AnswerBlock(decision)

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import Self
 
+from pydantic import Field as PydanticField
 from pydantic import model_validator
 
 from safer_protocol.categories import CATEGORIES, NO_HAZARD, Category
-from safer_protocol.decision import PERMITTED, Decision, Risk, permitted_verdicts
+from safer_protocol.decision import PERMITTED, PROCEED, Decision, Risk
 from safer_protocol.errors import UnknownNameError
 from safer_protocol.frozen import Frozen
 from safer_protocol.library import TOOLS
@@ -40,6 +42,12 @@ class Toolkit(Frozen):
     categories: tuple[Category, ...] = CATEGORIES
     openings: Mapping[Decision, tuple[str, ...]] = OPENINGS
     """How an answer must begin after each decision; an allowed answer must not begin like a refusal."""
+    topologies: tuple[Topology, ...] = tuple(Topology)
+    """Topologies that a plan may choose; a shield also needs an entry gate."""
+    permitted: Mapping[Risk, tuple[Decision, ...]] = PERMITTED
+    """Decisions that do not contradict the risk in force."""
+    outcomes: Mapping[str, tuple[Decision, ...]] = PydanticField(default_factory=dict)
+    """Decisions to which a category in force is narrowed."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -60,9 +68,14 @@ class Toolkit(Frozen):
             if not any(tool.stage is stage for tool in self.tools):
                 raise ValueError(f"no {stage} tool: every plan needs one")
         for gate in gates:
-            for risk in Risk:
-                if not permitted_verdicts(gate.verdicts, risk):
-                    raise ValueError(f"{gate.name}: no verdict is permitted at risk {risk}, so a walk could not end")
+            for risk, category in product(Risk, self.categories):
+                if not self.permitted_verdicts(gate.verdicts, risk, category.name):
+                    raise ValueError(
+                        f"{gate.name}: no verdict is permitted at risk {risk} in category {category.name}, "
+                        "so a walk could not end"
+                    )
+        if not self.usable_topologies:
+            raise ValueError("no topology can be filled: add an entry gate or permit another topology")
         return self
 
     @cached_property
@@ -76,10 +89,29 @@ class Toolkit(Frozen):
         return {category.name: category for category in self.categories}
 
     @cached_property
-    def topologies(self) -> tuple[Topology, ...]:
+    def usable_topologies(self) -> tuple[Topology, ...]:
         """The topologies that these tools can fill: a shield needs an entry gate."""
         has_entry = any(tool.is_entry_gate for tool in self.tools)
-        return tuple(topology for topology in Topology if has_entry or topology is not Topology.SHIELD)
+        return tuple(topology for topology in self.topologies if has_entry or topology is not Topology.SHIELD)
+
+    def permitted_verdicts(self, words: tuple[str, ...], risk: str, category: str) -> tuple[str, ...]:
+        """Those of a gate's verdict words that do not contradict risk and category in force, in the gate's order.
+
+        An entry gate may always proceed; a risk or category that the toolkit does not know contradicts nothing.
+        """
+        by_risk = self.permitted.get(Risk(risk), ()) if risk in tuple(Risk) else tuple(Decision)
+        by_category = self.outcomes.get(category, tuple(Decision))
+        return tuple(word for word in words if word == PROCEED or (word in by_risk and word in by_category))
+
+    @cached_property
+    def verdict_variants(self) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+        """For each gate the sets of verdict words that some risk and category leave open, sorted."""
+        standings = list(product(Risk, (category.name for category in self.categories)))
+        return {
+            tool.name: tuple(sorted({self.permitted_verdicts(tool.verdicts, *standing) for standing in standings}))
+            for tool in self.tools
+            if tool.verdicts
+        }
 
     def tool(self, name: str) -> Tool:
         """Look a tool up; raise `UnknownNameError`."""
@@ -98,7 +130,7 @@ class Toolkit(Frozen):
             case "persona":
                 return tuple(persona.name for persona in self.personas)
             case "topology":
-                return self.topologies
+                return self.usable_topologies
             case "depth":
                 return tuple(Depth)
         raise UnknownNameError(f"unknown key {key!r} of a plan's head")
@@ -108,10 +140,8 @@ class Toolkit(Frozen):
         """The `protocol_hash`: SHA-256 of all that a checkpoint has to have learnt, as 64 hexadecimal digits."""
         law = {
             "grammar": GRAMMAR_VERSION,
-            "topologies": list(Topology),
             "depths": {depth: [depth.max_calls, depth.scale] for depth in Depth},
-            "permitted": {risk: list(words) for risk, words in PERMITTED.items()},
-            **self.model_dump(mode="json"),
+            **self.model_dump(mode="json", exclude=set() if self.outcomes else {"outcomes"}),
         }
         return hashlib.sha256(json.dumps(law, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

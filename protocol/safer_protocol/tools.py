@@ -12,6 +12,8 @@ from safer_protocol.frozen import Frozen
 
 RISK_KEY = "level"
 """A field of kind level with this key replaces the risk in force."""
+CATEGORY_KEY = "category"
+"""A field with this key replaces the category in force."""
 VERDICT_KEY = "verdict"
 """A tool with a field of this key is a gate."""
 

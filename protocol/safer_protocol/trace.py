@@ -1,9 +1,11 @@
 """The trace: the calls that lead from a plan to a decision."""
 
+from dataclasses import dataclass
+
 from safer_protocol.decision import Risk
 from safer_protocol.fields import Value
 from safer_protocol.frozen import Frozen
-from safer_protocol.tools import RISK_KEY
+from safer_protocol.tools import CATEGORY_KEY, RISK_KEY
 
 
 class Call(Frozen):
@@ -16,7 +18,17 @@ class Call(Frozen):
 Trace = tuple[Call, ...]
 
 
-def next_risk(risk: str, call: Call) -> str:
-    """Return the risk in force after a call: its `level` where it gives one."""
-    level = call.fields.get(RISK_KEY)
-    return level if isinstance(level, str) and level in tuple(Risk) else risk
+@dataclass(frozen=True)
+class Standing:
+    """Risk and category in force: the plan's guess, until calls replace it."""
+
+    risk: str
+    category: str
+
+    def after(self, call: Call) -> "Standing":
+        """What is in force after a call: its `level` and `category` where it gives them."""
+        risk, category = call.fields.get(RISK_KEY), call.fields.get(CATEGORY_KEY)
+        return Standing(
+            risk if isinstance(risk, str) and risk in tuple(Risk) else self.risk,
+            category if isinstance(category, str) else self.category,
+        )

@@ -1,6 +1,6 @@
 """The one verifier: deterministic and total, run on every reply whatever constrained its decoding."""
 
-from safer_protocol.decision import PROCEED, Decision, Risk, permitted_verdicts
+from safer_protocol.decision import PROCEED, Decision
 from safer_protocol.fields import fault
 from safer_protocol.frozen import Frozen
 from safer_protocol.plan import HEAD_KEYS, Depth, Plan
@@ -9,7 +9,7 @@ from safer_protocol.text import ANSWER_CLOSE, MAX_VIOLATIONS, parse
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.tools import VERDICT_KEY, Tool
 from safer_protocol.topology import Graph, ends_walk, graph, plan_problem, rank
-from safer_protocol.trace import Call, next_risk
+from safer_protocol.trace import Call, Standing
 from safer_protocol.violation import Code, Violation
 
 _FAULTS = {"type": Code.FIELD_TYPE, "range": Code.FIELD_RANGE, "budget": Code.FIELD_BUDGET}
@@ -137,18 +137,18 @@ def _wrong_step(name: str, walk: list[str], walks: Graph, plan: Plan, toolkit: T
 
 def _decision(reply: Reply, toolkit: Toolkit) -> tuple[Decision | None, list[Violation]]:
     """Find the decision, and whether every verdict is permitted at the risk in force when it was given."""
-    risk = reply.plan.risk
+    standing = Standing(reply.plan.risk, reply.plan.category)
     decision: Decision | None = None
     violations: list[Violation] = []
     for step, call in enumerate(reply.trace):
         tool = toolkit.by_name.get(call.tool)
         if tool is None:
             continue
-        risk, verdict = next_risk(risk, call), call.fields.get(VERDICT_KEY)
+        standing, verdict = standing.after(call), call.fields.get(VERDICT_KEY)
         if verdict not in tool.verdicts:
             continue
-        if risk in tuple(Risk) and verdict not in permitted_verdicts(tool.verdicts, Risk(risk)):
-            message = f"{verdict} contradicts risk {risk}"
+        if verdict not in toolkit.permitted_verdicts(tool.verdicts, standing.risk, standing.category):
+            message = f"{verdict} contradicts the risk or category in force"
             violations.append(Violation(code=Code.DECISION_AGAINST_RISK, message=message, step=step, field=VERDICT_KEY))
         if verdict != PROCEED:
             decision = Decision(verdict)

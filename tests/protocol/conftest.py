@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.toolkit import Toolkit, default_toolkit
@@ -52,4 +53,5 @@ def toolkit() -> Toolkit:
 @pytest.fixture(scope="session")
 def machine(tokenizer: Any, toolkit: Toolkit) -> Machine:
     """The machine for the shipped toolkit on the small vocabulary."""
-    return Machine(toolkit, Vocabulary.from_tokenizer(tokenizer))
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    return Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reply_strategies import plans, replies
+from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Cursor, Machine
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.decision import Decision
@@ -27,7 +28,7 @@ def walk(cursor: Cursor, seed: int) -> tuple[str, list[int]]:
     chance = random.Random(seed)
     written, tokens = bytearray(cursor.prefix.encode()), list[int]()
     while not cursor.finished:
-        allowed = cursor.allowed()
+        allowed = cursor.allowed().ids
         assert len(allowed) > 0, f"dead end after {written.decode('utf-8', 'replace')!r}"
         tokens.append(int(allowed[chance.randrange(len(allowed))]))
         written += cursor.advance(tokens[-1])
@@ -80,7 +81,7 @@ def test_every_valid_reply_within_its_budgets_is_allowed(machine: Machine, token
     for token in tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True):
         assert token in cursor.allowed(), text
         cursor.advance(token)
-    assert cursor.allowed().tolist() == [machine.vocabulary.eos]
+    assert cursor.allowed().ids.tolist() == [machine.vocabulary.eos]
 
 
 def test_no_allowed_token_leads_nowhere(machine: Machine) -> None:
@@ -88,10 +89,10 @@ def test_no_allowed_token_leads_nowhere(machine: Machine) -> None:
     for seed in range(2):
         _, tokens = walk(machine.start(answer_tokens=5), seed)
         for cut in range(0, len(tokens), 20):
-            for token in replay(machine, tokens[:cut]).allowed().tolist():
+            for token in replay(machine, tokens[:cut]).allowed().ids.tolist():
                 cursor = replay(machine, tokens[:cut])
                 cursor.advance(token)
-                assert cursor.finished or len(cursor.allowed()) > 0
+                assert cursor.finished or len(cursor.allowed().ids) > 0
 
 
 def replay(machine: Machine, tokens: list[int]) -> Cursor:
@@ -109,8 +110,8 @@ def test_texts_end_when_their_budget_is_spent(machine: Machine, depth: Depth) ->
     for seed in range(30):
         chance, cursor, inside, count, longest = random.Random(seed), machine.start(depth=depth), False, 0, 0
         while not cursor.decided:
-            allowed = cursor.allowed().tolist()
-            open_ended = [token for token in allowed if not inside or not begins_with_quote[token]] or allowed
+            allowed = cursor.allowed().ids.tolist()
+            open_ended = [token for token in allowed if not inside or token not in begins_with_quote] or allowed
             text = cursor.advance(chance.choice(open_ended))
             quotes = text.count(b'"')
             inside = inside ^ (quotes % 2 == 1)
@@ -151,10 +152,10 @@ def test_risk_narrows_the_verdict(machine: Machine) -> None:
 @pytest.mark.parametrize("token", [-1, 0, 1, 10**6])
 def test_a_token_that_is_not_allowed_is_refused(machine: Machine, token: int) -> None:
     cursor = machine.start()
-    before = cursor.allowed().tolist()
+    before = cursor.allowed().ids.tolist()
     with pytest.raises(ValueError, match="not allowed"):
         cursor.advance(token)
-    assert cursor.allowed().tolist() == before
+    assert cursor.allowed().ids.tolist() == before
 
 
 def test_nothing_follows_the_end(machine: Machine) -> None:
@@ -192,7 +193,7 @@ def test_a_vocabulary_on_which_the_machine_would_not_be_exact_is_refused(tokens:
 def test_bytes_alone_are_vocabulary_enough() -> None:
     small = Toolkit(tools=tuple(default_toolkit().tool(name) for name in ("OCR-EXTRACT", "RISK-SCORER", "SAFETY-GATE")))
     vocabulary = Vocabulary([*ALPHABET, None], eos=256)
-    machine = Machine(small, vocabulary)
+    machine = Machine(small, vocabulary, compile_blocks(small, vocabulary))
     for seed in range(20):
         text, _ = walk(machine.start(answer_tokens=10), seed)
         assert verify(text, small).valid

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from safer_protocol.decision import Decision, Risk, permitted_verdicts
+from safer_protocol.decision import Decision
 from safer_protocol.fields import Choice, Field, Flag, Level, Score, Text, Texts, Value, bare_words, budget
 from safer_protocol.plan import HEAD_KEYS, Depth, Plan, Topology
 from safer_protocol.reply import Reply
@@ -10,7 +10,7 @@ from safer_protocol.text import ANSWER_CLOSE
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.tools import VERDICT_KEY
 from safer_protocol.topology import ends_walk, graph, plan_menu
-from safer_protocol.trace import Call, next_risk
+from safer_protocol.trace import Call, Standing
 
 TEXT_CHARACTERS = st.characters(
     exclude_characters='"\\<', exclude_categories=("Cs", "Cc"), include_characters=" \u00e9\u6c34\U0001f642\u2028"
@@ -78,13 +78,15 @@ def answers(draw: st.DrawFn, decision: Decision, toolkit: Toolkit) -> str:
 def replies(draw: st.DrawFn, toolkit: Toolkit) -> Reply:
     """Draw a valid reply: plan, a permitted walk with permitted values, and an answer that agrees."""
     plan = draw(plans(toolkit))
-    walks, risk, calls = graph(toolkit, plan), plan.risk, list[Call]()
+    walks, standing, calls = graph(toolkit, plan), Standing(plan.risk, plan.category), list[Call]()
     while not calls or not ends_walk(calls[-1], toolkit):
         tool = toolkit.tool(draw(st.sampled_from(walks.successors([call.tool for call in calls]))))
         fields = {field.key: draw(values(field, Depth(plan.depth))) for field in tool.fields}
-        risk = next_risk(risk, Call(tool=tool.name, fields=fields))
+        standing = standing.after(Call(tool=tool.name, fields=fields))
         if tool.verdicts:
-            fields[VERDICT_KEY] = draw(st.sampled_from(permitted_verdicts(tool.verdicts, Risk(risk))))
+            fields[VERDICT_KEY] = draw(
+                st.sampled_from(toolkit.permitted_verdicts(tool.verdicts, standing.risk, standing.category))
+            )
         calls.append(Call(tool=tool.name, fields=fields))
     answer = draw(answers(Decision(str(calls[-1].fields[VERDICT_KEY])), toolkit))
     return Reply(plan=plan, trace=tuple(calls), answer=answer)

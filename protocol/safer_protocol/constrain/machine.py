@@ -5,14 +5,16 @@ The cursor's active set holds every block that the text so far may still turn ou
 own reader takes the finished lines, and plan, graph and verdict decide what may follow.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
+from math import inf
 
 import numpy as np
 
-from safer_protocol.constrain.index import NO_SLOT, BlockIndex, Ids, compile_block
+from safer_protocol.constrain.index import NO_SLOT, BlockIndex
+from safer_protocol.constrain.row import Row
 from safer_protocol.constrain.vocabulary import Vocabulary
-from safer_protocol.decision import Decision, Risk, permitted_verdicts
+from safer_protocol.decision import Decision
 from safer_protocol.fields import Text, Texts, budget
 from safer_protocol.grammar import AnswerBlock, Block, CallBlock, CloseBlock, HeadBlock, ListBlock, PlanEndBlock, blocks
 from safer_protocol.plan import Depth, Plan, Topology
@@ -20,9 +22,10 @@ from safer_protocol.text import TRACE_OPEN, Part, Reader, print_plan
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.tools import VERDICT_KEY
 from safer_protocol.topology import Graph, ends_walk, graph, plan_menu
-from safer_protocol.trace import next_risk
+from safer_protocol.trace import Standing
 
-Active = tuple[tuple[Block, int], ...]
+Active = tuple[tuple[int, int], ...]
+"""Pairs of (block number, state)."""
 
 _ROWS_KEPT = 4096
 
@@ -30,20 +33,15 @@ _ROWS_KEPT = 4096
 class Machine:
     """Static tables for one toolkit and one vocabulary."""
 
-    def __init__(
-        self, toolkit: Toolkit, vocabulary: Vocabulary, progress: Callable[[int, int], None] | None = None
-    ) -> None:
-        """Compile every block; `progress` is called with (blocks done, blocks in all)."""
+    def __init__(self, toolkit: Toolkit, vocabulary: Vocabulary, indexes: Mapping[Block, BlockIndex]) -> None:
+        """Take the compiled blocks of the toolkit (`safer_protocol.constrain.cache.compile_blocks`)."""
         self.toolkit = toolkit
         self.vocabulary = vocabulary
-        names = list(blocks(toolkit))
-        self.indexes: dict[Block, BlockIndex] = {}
-        for done, block in enumerate(names, 1):
-            self.indexes[block] = compile_block(block, toolkit, vocabulary)
-            if progress:
-                progress(done, len(names))
-        self.end: Ids = np.array([vocabulary.eos], np.int32)
-        self.row = lru_cache(_ROWS_KEPT)(self._row)
+        self.blocks = list(blocks(toolkit))
+        self.indexes = [indexes[block] for block in self.blocks]
+        self.numbers = {block: number for number, block in enumerate(self.blocks)}
+        self.end = Row.of(np.array([vocabulary.eos], np.int32), len(vocabulary.tokens))
+        self.union = lru_cache(_ROWS_KEPT)(self._union)
         self.closing_row = lru_cache(_ROWS_KEPT)(self._closing_row)
 
     def start(
@@ -55,16 +53,14 @@ class Machine:
         """
         return Cursor(self, depth, plan, answer_tokens)
 
-    def _row(self, active: Active) -> Ids:
-        rows = [self.indexes[block].tokens[state] for block, state in active]
-        return rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows))
+    def _union(self, active: Active) -> Row:
+        return Row(np.bitwise_or.reduce([self.indexes[number].rows[state].bits for number, state in active]))
 
-    def _closing_row(self, block: Block, state: int) -> Ids:
+    def _closing_row(self, number: int, state: int) -> Row:
         """The tokens that end a text at once, or that finish the character or opening it is in the middle of."""
-        index, vocabulary = self.indexes[block], self.vocabulary
-        row = index.tokens[state]
-        leaves = vocabulary.begins_with_quote if index.closable[state] else vocabulary.is_single_byte
-        return row[leaves[row]]
+        index, vocabulary = self.indexes[number], self.vocabulary
+        leaves = vocabulary.begins_with_quote if index.closable[state] else vocabulary.single_bytes
+        return Row(index.rows[state].bits & leaves.bits)
 
 
 class Cursor:
@@ -82,10 +78,11 @@ class Cursor:
         self._answer_tokens = answer_tokens
         self._reader = Reader(machine.toolkit)
         self._graph: Graph | None = None
-        self._risk: str = Risk.NONE
+        self._standing: Standing | None = None
         self._written = bytearray()
         self._spent = 0
-        self._active: Active = ((HeadBlock(depth), 0),)
+        self._scale = 1.0
+        self._active: Active = ((machine.numbers[HeadBlock(depth)], 0),)
         if plan is not None:
             self.prefix = f"{print_plan(plan)}{TRACE_OPEN}\n"
             self._read(self.prefix)
@@ -93,20 +90,21 @@ class Cursor:
     @property
     def decided(self) -> bool:
         """Whether the closing gate has spoken."""
-        return not self._active or isinstance(self._active[0][0], AnswerBlock | CloseBlock)
+        return not self._active or isinstance(self.machine.blocks[self._active[0][0]], AnswerBlock | CloseBlock)
 
-    def allowed(self) -> Ids:
-        """Return the token ids that may come next, sorted; never empty until `finished`."""
-        if not self._active:
-            return self.machine.end
-        block, state = self._active[0]
-        if len(self._active) == 1 and self._budget_is_spent(block, state):
-            if isinstance(block, AnswerBlock) and self.machine.indexes[block].closable[state]:
-                self.cut = True
-                self._active = ((CloseBlock(), 0),)
-                return self.machine.row(self._active)
-            return self.machine.closing_row(block, state)
-        return self.machine.row(self._active)
+    def allowed(self) -> Row:
+        """Return the tokens that may come next; never none until `finished`."""
+        if len(self._active) != 1:
+            return self.machine.union(self._active) if self._active else self.machine.end
+        number, state = self._active[0]
+        index = self.machine.indexes[number]
+        if index.slot_of[state] == NO_SLOT or self._spent < self._budget(number, index.slot_of[state]):
+            return index.rows[state]
+        if isinstance(self.machine.blocks[number], AnswerBlock) and index.closable[state]:
+            self.cut = True
+            self._active = ((self.machine.numbers[CloseBlock()], 0),)
+            return self.allowed()
+        return self.machine.closing_row(number, state)
 
     def advance(self, token: int) -> bytes:
         """Take an allowed token and return its bytes; raises ValueError for any other token."""
@@ -115,49 +113,41 @@ class Cursor:
                 raise ValueError(f"token {token} after the end of the reply")
             self.finished = True
             return b""
-        before = self._active
-        stepped = ((block, self.machine.indexes[block].step(state, token)) for block, state in before)
-        self._active = tuple((block, state) for block, state in stepped if state is not None)
-        text = self.machine.vocabulary.tokens[token] if 0 <= token < len(self.machine.vocabulary.tokens) else None
-        if not self._active or text is None:
-            self._active = before
+        indexes = self.machine.indexes
+        stepped = ((number, indexes[number].step(state, token)) for number, state in self._active)
+        after = tuple((number, state) for number, state in stepped if state is not None)
+        if not after:
             raise ValueError(f"token {token} is not allowed here")
+        self._active = after
+        text = self.machine.vocabulary.tokens[token] or b""
         self._written += text
-        self._count(before, text)
-        block, state = self._active[0]
-        if state in self.machine.indexes[block].final:
+        number, state = after[0]
+        slot = indexes[number].slot_of[state]
+        if len(after) > 1 or slot == NO_SLOT:
+            self._spent = 0
+        elif b'"' in text and isinstance(self.machine.blocks[number], CallBlock):
+            self._spent = 0 if text.endswith(b'"') else 1
+        else:
+            self._spent += 1
+        if indexes[number].ends[state]:
             self._read(self._written.decode())
             self._written.clear()
         return text
 
-    def _count(self, before: Active, text: bytes) -> None:
-        """Count the tokens of the text that the cursor is inside of."""
-        block, state = self._active[0]
-        if len(self._active) > 1 or self.machine.indexes[block].slots[state] == NO_SLOT:
-            self._spent = 0
-        elif isinstance(block, CallBlock) and b'"' in text:
-            self._spent = 0 if text.endswith(b'"') else 1
-        else:
-            self._spent += 1
-
-    def _budget_is_spent(self, block: Block, state: int) -> bool:
-        slot = self.machine.indexes[block].slots[state]
-        if slot == NO_SLOT:
-            return False
-        match block:
+    def _budget(self, number: int, slot: int) -> float:
+        match self.machine.blocks[number]:
             case CallBlock(tool):
                 field = self.machine.toolkit.tool(tool).fields[slot]
-                depth = Depth((self._reader.head or {})["depth"])
-                return isinstance(field, Text | Texts) and self._spent >= budget(field, depth.scale)
+                return budget(field, self._scale) if isinstance(field, Text | Texts) else inf
             case _:
-                return self._answer_tokens is not None and self._spent >= self._answer_tokens
+                return inf if self._answer_tokens is None else self._answer_tokens
 
     def _read(self, text: str) -> None:
         """Give finished lines to the reader and open the blocks that may follow."""
         for line in text.split("\n")[:-1]:
             self._reader.feed(line)
         self._spent = 0
-        self._active = tuple((block, 0) for block in self._following())
+        self._active = tuple((self.machine.numbers[block], 0) for block in self._following())
 
     def _following(self) -> tuple[Block, ...]:
         reader, toolkit = self._reader, self.machine.toolkit
@@ -174,15 +164,19 @@ class Cursor:
 
     def _following_calls(self) -> tuple[Block, ...]:
         calls, toolkit = self._reader.calls, self.machine.toolkit
-        if self._graph is None:
+        if self._graph is None or self._standing is None:
             plan = self._reader.plan
             if plan is None:
                 raise AssertionError("a trace begins behind a plan")
-            self._graph, self._risk = graph(toolkit, plan), plan.risk
+            self._graph, self._standing = graph(toolkit, plan), Standing(plan.risk, plan.category)
+            self._scale = Depth(plan.depth).scale
         elif ends_walk(calls[-1], toolkit):
             return (AnswerBlock(Decision(str(calls[-1].fields[VERDICT_KEY]))),)
         else:
-            self._risk = next_risk(self._risk, calls[-1])
+            self._standing = self._standing.after(calls[-1])
         names = self._graph.successors([call.tool for call in calls])
-        risk = Risk(self._risk)
-        return tuple(CallBlock(name, permitted_verdicts(toolkit.tool(name).verdicts, risk)) for name in names)
+        standing = self._standing
+        return tuple(
+            CallBlock(name, toolkit.permitted_verdicts(toolkit.tool(name).verdicts, standing.risk, standing.category))
+            for name in names
+        )

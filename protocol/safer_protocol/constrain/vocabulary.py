@@ -1,6 +1,7 @@
 """Token bytes of a tokenizer, checked for what makes the mask machine exact."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import outlines_core
 
+from safer_protocol.constrain.row import Row
 from safer_protocol.errors import VocabularyError
 from safer_protocol.fields import MAX_TOKEN_BYTES, count_runs
 
@@ -39,7 +41,8 @@ class Vocabulary:
         for token in self.by_bytes:
             if b"\n" in token and not token.endswith(b"\n"):
                 raise VocabularyError(f"token {token!r} goes on after a newline: blocks would share it")
-            if len(token) > MAX_TOKEN_BYTES or count_runs(token.decode("utf-8", "ignore")) > 1:
+            # The piece of a character that is split between tokens may turn out to be a letter.
+            if len(token) > MAX_TOKEN_BYTES or count_runs(token.decode("utf-8", "replace").replace("\ufffd", "a")) > 1:
                 raise VocabularyError(
                     f"token {token!r} spans two words or is too long: token budgets could not be verified"
                 )
@@ -76,14 +79,26 @@ class Vocabulary:
         return [self.by_bytes[bytes([byte])][0] for byte in range(256)]
 
     @cached_property
-    def begins_with_quote(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """By token id: whether it begins with a double quote."""
-        return np.array([text is not None and text.startswith(b'"') for text in self.tokens])
+    def begins_with_quote(self) -> Row:
+        """The tokens that begin with a double quote."""
+        return self._row(lambda text: text.startswith(b'"'))
 
     @cached_property
-    def is_single_byte(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """By token id: whether it is one byte."""
-        return np.array([text is not None and len(text) == 1 for text in self.tokens])
+    def single_bytes(self) -> Row:
+        """The tokens of one byte."""
+        return self._row(lambda text: len(text) == 1)
+
+    def _row(self, chosen: Callable[[bytes], bool]) -> Row:
+        ids = [token for token, text in enumerate(self.tokens) if text is not None and chosen(text)]
+        return Row.of(np.array(ids, np.int32), len(self.tokens))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the token bytes in their order and of the end token, as 64 hexadecimal digits."""
+        digest = hashlib.sha256(str(self.eos).encode())
+        for text in self.tokens:
+            digest.update(b"-" if text is None else b"%d:%b" % (len(text), text))
+        return digest.hexdigest()
 
     @cached_property
     def for_outlines(self) -> outlines_core.Vocabulary:

@@ -16,8 +16,9 @@ import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from safer_protocol.constrain.index import Ids
+from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Machine
+from safer_protocol.constrain.row import Ids
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.prompt import IMAGE_PAD, encode_prompt, pictures
 from safer_protocol.toolkit import Toolkit
@@ -41,7 +42,8 @@ class HfEngine:
         self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
         self._network: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype)
         self._network.to(self._device).eval()
-        self._machine = Machine(toolkit, Vocabulary.from_tokenizer(self._tokenizer))
+        vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
+        self._machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
         self._context: int = self._network.config.text_config.max_position_embeddings
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hf-engine")
         self._closed = False
@@ -109,7 +111,7 @@ class HfEngine:
         output = self._network(**inputs, use_cache=True, logits_to_keep=1)
         position = int(inputs["position_ids"].max()) + 1
         while True:
-            token = draw(output.logits[0, -1], cursor.allowed(), sampling, random)
+            token = draw(output.logits[0, -1], cursor.allowed().ids, sampling, random)
             text = decoder.decode(cursor.advance(token))
             if cursor.finished:
                 yield Piece(text, tokens=1, finish="length" if cursor.cut else "stop")
