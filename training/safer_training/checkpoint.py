@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from safer_protocol.toolkit import Toolkit
 from safer_training.errors import RecipeError
-from safer_training.stamp import Stamp
+from safer_training.stamp import Stamp, read_stamp
 
 Size = Literal["1m", "5m"]
 
 PATCH, MERGE = 14, 2
 CELL = PATCH * MERGE
 """Side of the square of pixels that becomes one vision token of the language model."""
-MIN_PIXELS, MAX_PIXELS = 4 * CELL * CELL, 128 * CELL * CELL
-"""A picture is scaled to between 4 and 128 cells (100,352 pixels)."""
+MIN_PIXELS, MAX_PIXELS = 16 * CELL * CELL, 128 * CELL * CELL
+"""A picture is scaled to between 16 and 128 cells (100,352 pixels)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def model_config(size: Size, tokenizer: Any) -> Any:
             "spatial_merge_size": MERGE,
             "temporal_patch_size": 2,
             "window_size": 4 * CELL,
-            "fullatt_block_indexes": list(range(shape.vision_layers)),
+            "fullatt_block_indexes": [shape.vision_layers // 2],
         },
         image_token_id=special("<|image_pad|>"),
         video_token_id=special("<|video_pad|>"),
@@ -114,6 +114,16 @@ def save(directory: Path, model: Any, tokenizer: Any, stamp: Stamp) -> None:
     tokenizer.save_pretrained(directory)
     image_processor().save_pretrained(directory)
     stamp.write(directory)
+
+
+def load(directory: Path, toolkit: Toolkit) -> tuple[Any, Any, Stamp]:
+    """Load model (float32) and tokenizer of a checkpoint that was made for this protocol; raise `ProtocolMismatchError`."""
+    import torch
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+    stamp = read_stamp(directory, toolkit)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(directory), stamp
 
 
 def build(directory: Path, size: Size, toolkit: Toolkit, texts: list[str], seed: int = 0) -> None:

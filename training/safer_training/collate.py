@@ -1,0 +1,167 @@
+"""From rows to tensors: rows are shown anew each time they are drawn, and labels weigh the tokens that decide most."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safer_protocol.plan import Plan
+from safer_protocol.prompt import IMAGE_PAD, TURN_CLOSE, encode_prompt, pictures
+from safer_protocol.reply import Reply
+from safer_protocol.text import PLAN_OPEN, TRACE_OPEN, print_call, print_head, print_plan, print_reply
+from safer_protocol.toolkit import Toolkit
+from safer_training.glyphs import Cells
+from safer_training.recipe import Recipe
+from safer_training.rows import Row
+from safer_training.shown import Draw, Shown, show_dialogue, show_picture, show_reading, show_text
+
+IGNORED = -100
+_DECISIVE = re.compile(r"\b(?:category|risk|verdict|level)=(\w+)")
+_READ = re.compile(r'text="([^"]*"\n)')
+
+
+@dataclass(frozen=True)
+class Target:
+    """The token ids of a completion and how much each of them counts."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+def head_text(plan: Plan) -> str:
+    """Return a reply up to the end of its plan's head: all that decides."""
+    return f"{PLAN_OPEN}\n{print_head(plan)}\n"
+
+
+def encode_target(tokenizer: Any, text: str, fixed_weight: float, ended: bool) -> Target:
+    """Encode a completion; the values of category, risk, level and verdict count 1, other tokens `fixed_weight`."""
+    target = _weighted(tokenizer, text, _DECISIVE, fixed_weight)
+    if ended:
+        return Target([*target.ids, tokenizer.convert_tokens_to_ids(TURN_CLOSE)], [*target.weights, fixed_weight])
+    return target
+
+
+def encode_reading(tokenizer: Any, reply: Reply, toolkit: Toolkit) -> Target:
+    """Encode a reply up to its first call, OCR-EXTRACT, where only the tokens of the text that was read count."""
+    text = f"{print_plan(reply.plan)}{TRACE_OPEN}\n{print_call(reply.trace[0], toolkit)}\n"
+    return _weighted(tokenizer, text, _READ, 0.0)
+
+
+def _weighted(tokenizer: Any, text: str, counting: re.Pattern[str], otherwise: float) -> Target:
+    """Encode a text; tokens that share a character with group 1 of a match count 1."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = [match.span(1) for match in counting.finditer(text)]
+    weights = [
+        1.0 if any(start < to and begin < end for begin, to in spans) else otherwise
+        for start, end in encoded["offset_mapping"]
+    ]
+    return Target(list(encoded["input_ids"]), weights)
+
+
+def picture_inputs(shown: Sequence[Any], processor: Any) -> dict[str, Tensor]:
+    """Return `pixel_values` and `image_grid_thw` [pictures, 3] of pictures that are all drawn or all `Cells`.
+
+    For `Cells`, `pixel_values` are their codes [cells, SLOTS], which `GlyphTower` looks up.
+    """
+    if isinstance(shown[0], Cells):
+        grid = [[1, 2 * cells.height, 2 * cells.width] for cells in shown]
+        return {
+            "pixel_values": torch.cat([cells.codes for cells in shown]).float(),
+            "image_grid_thw": torch.tensor(grid),
+        }
+    inputs = processor(images=list(shown), return_tensors="pt")
+    return {"pixel_values": inputs["pixel_values"], "image_grid_thw": inputs["image_grid_thw"]}
+
+
+def pad(prompts: Sequence[list[int]], targets: Sequence[Target], pad_id: int, image_id: int) -> dict[str, Tensor]:
+    """Pad prompts on the left and completions on the right, so that all completions begin at one column.
+
+    Returns int64 [rows, columns] `input_ids`, `attention_mask`, `mm_token_type_ids`; `labels` and float `loss_weights` cover
+    the last `labels.shape[1]` columns only.
+    """
+    before, after = max(map(len, prompts)), max((len(target.ids) for target in targets), default=0)
+    ids = [
+        [pad_id] * (before - len(p)) + p + t.ids + [pad_id] * (after - len(t.ids))
+        for p, t in zip(prompts, targets, strict=True)
+    ]
+    seen = [
+        [0] * (before - len(p)) + [1] * (len(p) + len(t.ids)) + [0] * (after - len(t.ids))
+        for p, t in zip(prompts, targets, strict=True)
+    ]
+    input_ids = torch.tensor(ids)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": torch.tensor(seen),
+        "mm_token_type_ids": (input_ids == image_id).int(),
+        "labels": torch.tensor([t.ids + [IGNORED] * (after - len(t.ids)) for t in targets]),
+        "loss_weights": torch.tensor([t.weights + [0.0] * (after - len(t.weights)) for t in targets]),
+    }
+
+
+class Collator:
+    """Makes a batch of row numbers into the inputs of a step."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        recipe: Recipe,
+        tokenizer: Any,
+        toolkit: Toolkit,
+        draw: Draw,
+        processor: Any,
+        first: int = 0,
+    ) -> None:
+        """Keep what batches are made of; `first` is the number of steps done before, so that a resumed run goes on afresh."""
+        self.rows, self.recipe, self.tokenizer, self.toolkit = rows, recipe, tokenizer, toolkit
+        self.draw, self.processor = draw, processor
+        self.rng = Random(f"{recipe.seed} {first}")
+        self.image_id: int = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+
+    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Tensor]:
+        """Show the rows, all as pictures or all as text, and all whole or all up to the decision, to waste no padding."""
+        rng, recipe = self.rng, self.recipe
+        as_pictures, whole = rng.random() < recipe.pictures, rng.random() < recipe.whole
+        reading = as_pictures and rng.random() < recipe.readings
+        shown = [self._show(self.rows[item["row"]], as_pictures, reading) for item in batch]
+        drawn = [pictures(one.turns) for one in shown]
+        inputs = picture_inputs([image for images in drawn for image in images], self.processor) if as_pictures else {}
+        counts = (inputs["image_grid_thw"].prod(-1) // 4).tolist() if as_pictures else []
+        prompts, targets = [], []
+        for one, images in zip(shown, drawn, strict=True):
+            taken, counts = counts[: len(images)], counts[len(images) :]
+            prompts.append(self._noisy(encode_prompt(self.tokenizer, one.turns, taken)))
+            targets.append(self._target(one.reply, whole, reading))
+        return {**pad(prompts, targets, self.tokenizer.pad_token_id, self.image_id), **inputs}
+
+    def _target(self, reply: Reply, whole: bool, reading: bool) -> Target:
+        if reading:
+            return encode_reading(self.tokenizer, reply, self.toolkit)
+        text = print_reply(reply, self.toolkit) if whole else head_text(reply.plan)
+        return encode_target(self.tokenizer, text, self.recipe.fixed_weight, ended=whole)
+
+    def _show(self, row: Row, as_picture: bool, reading: bool) -> Shown:
+        if reading:
+            return show_reading(row, self.draw, self.rng, self.toolkit)
+        if as_picture:
+            return show_picture(row, self.draw, self.rng, self.toolkit)
+        if self.rng.random() < self.recipe.dialogues:
+            return show_dialogue(row, self.rows, self.rng, self.toolkit)
+        return show_text(row, self.rng, self.toolkit)
+
+    def _noisy(self, ids: list[int]) -> list[int]:
+        """Drop or replace some ordinary tokens of two prompts in three; special tokens stay."""
+        rng, first_special = self.rng, len(self.tokenizer) - len(self.tokenizer.added_tokens_decoder)
+        if rng.random() < 0.33:
+            return ids
+        kept = []
+        for token in ids:
+            chance = rng.random()
+            if token >= first_special or chance >= self.recipe.noise:
+                kept.append(token)
+            elif chance < self.recipe.noise / 2:
+                kept.append(rng.randrange(first_special))
+        return kept

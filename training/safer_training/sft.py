@@ -1,0 +1,205 @@
+"""Supervised fine-tuning on the teacher's replies, with TRL's trainer.
+
+1. Rows are drawn with weights: both classes alike, small sets more often than their size says.
+2. Each draw shows the row anew (`shown`, `collate`): reworded, in a conversation, or as a picture.
+3. Most batches end after the head of the plan, where category and risk are decided; the rest teach the whole reply.
+4. Before the vision tower can read, `GlyphTower` stands in for it: it looks up what a tower that reads should say.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from safer_protocol.toolkit import Toolkit
+from safer_training.checkpoint import MERGE, image_processor, load, save
+from safer_training.collate import IGNORED, Collator
+from safer_training.glyphs import BLANK, CHARACTERS, Cells, embed, glyph_table, pseudo_picture
+from safer_training.recipe import Recipe
+from safer_training.rows import Row, digest
+from safer_training.shown import Draw
+from safer_training.stamp import Stamp
+
+STEPS_DIR = "steps"
+LOG_FILE = "log.jsonl"
+
+
+class GlyphTower(nn.Module):
+    """A stand-in for the vision tower that takes the characters of cells and returns their fixed vectors."""
+
+    spatial_merge_size = MERGE
+    dtype = torch.float32
+
+    def __init__(self, hidden: int) -> None:
+        """Hold the fixed table."""
+        super().__init__()
+        self.register_buffer("table", glyph_table(hidden), persistent=False)
+
+    def forward(self, pixel_values: Tensor, grid_thw: Tensor, **_: Any) -> Any:
+        """Return the vectors [cells, hidden] of codes [cells, SLOTS] as `pooler_output`."""
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        assert isinstance(self.table, Tensor)
+        return BaseModelOutputWithPooling(pooler_output=embed(pixel_values.long(), self.table))
+
+
+def pseudo_draw(noise: float) -> Draw:
+    """Return a maker of pseudo pictures; an empty text gives blank cells with a few stray characters."""
+
+    def draw(text: str, rng: Random) -> Cells:
+        cells = pseudo_picture(text or "?", rng, noise)
+        if text:
+            return cells
+        codes = torch.full_like(cells.codes, BLANK)
+        for cell in range(len(codes)):
+            if rng.random() < 0.04:
+                codes[cell, 0] = rng.randrange(1, len(CHARACTERS))
+        return Cells(cells.height, cells.width, codes)
+
+    return draw
+
+
+def real_draw(text: str, rng: Random) -> Any:
+    """Draw a text in some font and layout, or a scene without text; returns a PIL image."""
+    from safer_training.render import draw, scene
+
+    return (draw(text, rng) if text else scene(rng)).image
+
+
+def schedule_rows(rows: Sequence[Row], recipe: Recipe) -> list[int]:
+    """Return the row numbers of every step in order; batches hold texts of like length."""
+    sizes = Counter(row.set for row in rows)
+    weights = [sizes[row.set] ** -recipe.balance for row in rows]
+    for refusing in (True, False):
+        total = sum(weight for row, weight in zip(rows, weights, strict=True) if row.refusing is refusing)
+        weights = [w / total if row.refusing is refusing else w for row, w in zip(rows, weights, strict=True)]
+    rng = Random(recipe.seed)
+    drawn = rng.choices(range(len(rows)), weights, k=recipe.steps * recipe.batch)
+    pool, order = recipe.batch * 32, []
+    for start in range(0, len(drawn), pool):
+        part = sorted(drawn[start : start + pool], key=lambda number: len(rows[number].text))
+        batches = [part[at : at + recipe.batch] for at in range(0, len(part), recipe.batch)]
+        rng.shuffle(batches)
+        order += [number for batch in batches for number in batch]
+    return order
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean cross-entropy by weight; `logits` [rows, columns, vocabulary], `labels` and `weights` [rows, columns]."""
+    losses = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum()
+
+
+class WeightedTrainer(SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer with a weight for every token."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the weighted loss over the completion, the only columns for which logits are computed."""
+        labels, weights = inputs.pop("labels"), inputs.pop("loss_weights")
+        outputs = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1)
+        loss = weighted_loss(outputs.logits[:, :-1], labels, weights)
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log without the running token metrics that TRL's own loss would have gathered."""
+        super(SFTTrainer, self).log(logs, *args, **kwargs)
+
+
+class JsonLog(TrainerCallback):  # type: ignore[misc]
+    """Appends every log record to a JSONL file."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember the file."""
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Write one record."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+
+
+def train(
+    rows: Sequence[Row],
+    recipe: Recipe,
+    start: Path,
+    out: Path,
+    toolkit: Toolkit,
+    *,
+    resume: bool = False,
+    bar: bool = True,
+) -> None:
+    """Train the checkpoint in `start` on rows and write the result to `out`; with `resume`, go on from its last saved step."""
+    model, tokenizer, stamp = load(start, toolkit)
+    dropped = model.get_input_embeddings().register_forward_hook(
+        lambda module, _, vectors: dropout(vectors, recipe.dropout, module.training)
+    )
+    tower, processor = model.model.visual, image_processor()
+    if recipe.stage == "sft":
+        model.model.visual = GlyphTower(model.config.text_config.hidden_size)
+    done = _steps_done(out) if resume else 0
+    draw = pseudo_draw(recipe.noise) if recipe.stage == "sft" else real_draw
+    trainer = WeightedTrainer(
+        model=model,
+        args=_arguments(recipe, out, bar),
+        train_dataset=Dataset.from_dict({"row": schedule_rows(rows, recipe)}),
+        data_collator=Collator(rows, recipe, tokenizer, toolkit, draw, processor, first=done),
+        processing_class=tokenizer,
+        callbacks=[JsonLog(out / LOG_FILE)],
+    )
+    trainer.train(resume_from_checkpoint=done > 0)
+    model.model.visual = tower
+    dropped.remove()
+    steps = stamp.steps + recipe.steps
+    stamp = Stamp(
+        protocol_hash=toolkit.hash,
+        size=stamp.size,
+        stage=recipe.stage,
+        recipe=recipe.name,
+        data_hash=digest(rows),
+        steps=steps,
+    )
+    save(out, model, tokenizer, stamp)
+
+
+def _steps_done(out: Path) -> int:
+    saved = [int(path.name.split("-")[1]) for path in (out / STEPS_DIR).glob("checkpoint-*")]
+    return max(saved, default=0)
+
+
+def _arguments(recipe: Recipe, out: Path, bar: bool) -> Any:
+    out.mkdir(parents=True, exist_ok=True)
+    return SFTConfig(
+        output_dir=str(out / STEPS_DIR),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch,
+        learning_rate=recipe.rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        logging_steps=max(1, min(50, recipe.steps // 10)),
+        save_steps=recipe.save_every,
+        save_total_limit=2,
+        report_to="tensorboard",
+        disable_tqdm=not bar,
+        seed=recipe.seed,
+    )
