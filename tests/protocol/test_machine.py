@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reply_strategies import plans, replies
 from safer_protocol.constrain.cache import compile_blocks
+from safer_protocol.constrain.forced import forced_tokens
 from safer_protocol.constrain.machine import Cursor, Machine
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.decision import Decision
@@ -197,3 +198,29 @@ def test_bytes_alone_are_vocabulary_enough() -> None:
     for seed in range(20):
         text, _ = walk(machine.start(answer_tokens=10), seed)
         assert verify(text, small).valid
+
+
+@settings(max_examples=60, deadline=None)
+@given(reply=replies(TOOLKIT))
+def test_forced_tokens_are_those_of_the_tokenizer(machine: Machine, tokenizer: Any, reply: Reply) -> None:
+    """Follow a reply in canonical tokenisation: what is forced is what the tokenizer has there."""
+    text = print_reply(reply, TOOLKIT)
+    tokens = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    cursor, place, forced = machine.start(), 0, 0
+    while place < len(tokens):
+        run = forced_tokens(cursor, tokenizer)
+        assert run == tokens[place : place + len(run)]
+        forced += len(run)
+        place += len(run)
+        if place < len(tokens):
+            if tokens[place] not in cursor.allowed():
+                return  # a text longer than its budget in tokens
+            cursor.advance(tokens[place])
+            place += 1
+    assert forced > len(tokens) / 10
+
+
+def test_forced_text_stops_where_there_is_a_choice(machine: Machine) -> None:
+    cursor = machine.start()
+    assert cursor.forced_text() == b"<plan>\ncategory="
+    assert machine.start(depth=Depth.BRIEF).forced_text() == b"<plan>\ncategory="

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,20 +61,26 @@ class BlockIndex:
         return list(self.slots.tolist())
 
     @cached_property
-    def _steps(self) -> list[Mapping[int, int] | None]:
-        return [None] * len(self.row_of)
+    def listed(self) -> Sequence[Mapping[int, int]]:
+        """By state: where the listed tokens lead."""
+        tokens, targets, starts = self.others.tolist(), self.targets.tolist(), self.starts.tolist()
+        return [dict(zip(tokens[start:end], targets[start:end], strict=True)) for start, end in pairwise(starts)]
+
+    @cached_property
+    def usual_of(self) -> Sequence[int]:
+        """`usual` as a list."""
+        return list(self.usual.tolist())
+
+    def warm(self) -> None:
+        """Unpack what a request would otherwise unpack at its first touch."""
+        _ = self.rows, self.ends, self.slot_of, self.listed, self.usual_of
 
     def step(self, state: int, token: int) -> int | None:
         """Return the state after a token, or None where the token is not allowed."""
-        steps = self._steps[state]
-        if steps is None:
-            listed = slice(int(self.starts[state]), int(self.starts[state + 1]))
-            steps = dict(zip(self.others[listed].tolist(), self.targets[listed].tolist(), strict=True))
-            self._steps[state] = steps
-        target = steps.get(token)
+        target = self.listed[state].get(token)
         if target is not None:
             return target
-        usual = int(self.usual[state])
+        usual = self.usual_of[state]
         return usual if usual >= 0 and token in self.rows[state] else None
 
 

@@ -40,9 +40,13 @@ class Machine:
         self.blocks = list(blocks(toolkit))
         self.indexes = [indexes[block] for block in self.blocks]
         self.numbers = {block: number for number, block in enumerate(self.blocks)}
+        for index in self.indexes:
+            index.warm()
+        _ = vocabulary.begins_with_quote, vocabulary.single_bytes
         self.end = Row.of(np.array([vocabulary.eos], np.int32), len(vocabulary.tokens))
         self.union = lru_cache(_ROWS_KEPT)(self._union)
         self.closing_row = lru_cache(_ROWS_KEPT)(self._closing_row)
+        self.forced_text = lru_cache(_ROWS_KEPT)(self._forced_text)
 
     def start(
         self, *, depth: Depth | None = None, plan: Plan | None = None, answer_tokens: int | None = None
@@ -55,6 +59,22 @@ class Machine:
 
     def _union(self, active: Active) -> Row:
         return Row(np.bitwise_or.reduce([self.indexes[number].rows[state].bits for number, state in active]))
+
+    def _forced_text(self, active: Active) -> bytes:
+        """The bytes that must come next, up to where there is a choice or the block ends."""
+        forced = bytearray()
+        while not any(self.indexes[number].ends[state] for number, state in active):
+            choices = Row(self._union(active).bits & self.vocabulary.single_bytes.bits).ids
+            if len(choices) != 1:
+                break
+            forced += self.vocabulary.tokens[choices[0]] or b""
+            active = self.step(active, int(choices[0]))
+        return bytes(forced)
+
+    def step(self, active: Active, token: int) -> Active:
+        """Return what is still possible after a token; nothing where it is not allowed."""
+        stepped = ((number, self.indexes[number].step(state, token)) for number, state in active)
+        return tuple((number, state) for number, state in stepped if state is not None)
 
     def _closing_row(self, number: int, state: int) -> Row:
         """The tokens that end a text at once, or that finish the character or opening it is in the middle of."""
@@ -75,6 +95,10 @@ class Cursor:
         """Whether the answer was closed because its budget was spent."""
         self.prefix = ""
         """Text that counts as already written."""
+        self.line = b""
+        """What has been written of the current line."""
+        self.line_tokens: list[int] = []
+        """The tokens of `line`."""
         self._answer_tokens = answer_tokens
         self._reader = Reader(machine.toolkit)
         self._graph: Graph | None = None
@@ -98,13 +122,17 @@ class Cursor:
             return self.machine.union(self._active) if self._active else self.machine.end
         number, state = self._active[0]
         index = self.machine.indexes[number]
-        if index.slot_of[state] == NO_SLOT or self._spent < self._budget(number, index.slot_of[state]):
+        if not self._is_closing():
             return index.rows[state]
         if isinstance(self.machine.blocks[number], AnswerBlock) and index.closable[state]:
             self.cut = True
             self._active = ((self.machine.numbers[CloseBlock()], 0),)
             return self.allowed()
         return self.machine.closing_row(number, state)
+
+    def forced_text(self) -> bytes:
+        """Return the bytes that must come next, as far as they are known without looking beyond the current block."""
+        return self.machine.forced_text(self._active) if self._active and not self._is_closing() else b""
 
     def advance(self, token: int) -> bytes:
         """Take an allowed token and return its bytes; raises ValueError for any other token."""
@@ -114,13 +142,16 @@ class Cursor:
             self.finished = True
             return b""
         indexes = self.machine.indexes
-        stepped = ((number, indexes[number].step(state, token)) for number, state in self._active)
-        after = tuple((number, state) for number, state in stepped if state is not None)
+        after = self.machine.step(self._active, token)
         if not after:
             raise ValueError(f"token {token} is not allowed here")
         self._active = after
         text = self.machine.vocabulary.tokens[token] or b""
         self._written += text
+        self.line += text
+        self.line_tokens.append(token)
+        if text.endswith(b"\n"):
+            self.line, self.line_tokens = b"", []
         number, state = after[0]
         slot = indexes[number].slot_of[state]
         if len(after) > 1 or slot == NO_SLOT:
@@ -133,6 +164,12 @@ class Cursor:
             self._read(self._written.decode())
             self._written.clear()
         return text
+
+    def _is_closing(self) -> bool:
+        """Whether the budget of the text that the cursor is inside of is spent."""
+        number, state = self._active[0]
+        slot = self.machine.indexes[number].slot_of[state]
+        return len(self._active) == 1 and slot != NO_SLOT and self._spent >= self._budget(number, slot)
 
     def _budget(self, number: int, slot: int) -> float:
         match self.machine.blocks[number]:

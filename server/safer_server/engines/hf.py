@@ -17,12 +17,16 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from safer_protocol.constrain.cache import compile_blocks
+from safer_protocol.constrain.forced import forced_tokens
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.row import Ids
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.prompt import IMAGE_PAD, encode_prompt, pictures
 from safer_protocol.toolkit import Toolkit
 from safer_server.engines.base import ContextLengthError, EngineError, EngineRequest, Piece, Sampling
+
+SMALL = 50_000_000
+"""Parameters up to which one CPU thread is fastest: more only wait for one another, badly so on a busy machine."""
 
 REPLY_ROOM = 1024
 """Positions kept free behind the prompt for plan, trace and answer."""
@@ -42,6 +46,8 @@ class HfEngine:
         self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
         self._network: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype)
         self._network.to(self._device).eval()
+        if self._device.type == "cpu" and self._network.num_parameters() <= SMALL:
+            torch.set_num_threads(1)
         vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
         self._machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
         self._context: int = self._network.config.text_config.max_position_embeddings
@@ -108,22 +114,25 @@ class HfEngine:
         else:
             random.manual_seed(sampling.seed)
         decoder = codecs.getincrementaldecoder("utf-8")()
-        output = self._network(**inputs, use_cache=True, logits_to_keep=1)
         position = int(inputs["position_ids"].max()) + 1
+        output = self._network(**inputs, use_cache=True, logits_to_keep=1)
         while True:
             token = draw(output.logits[0, -1], cursor.allowed().ids, sampling, random)
-            text = decoder.decode(cursor.advance(token))
+            written = cursor.advance(token)
             if cursor.finished:
-                yield Piece(text, tokens=1, finish="length" if cursor.cut else "stop")
+                yield Piece("", tokens=1, finish="length" if cursor.cut else "stop")
                 return
-            yield Piece(text, tokens=1)
+            tokens = [token, *forced_tokens(cursor, self._tokenizer)]
+            written += b"".join(self._machine.vocabulary.tokens[forced] or b"" for forced in tokens[1:])
+            yield Piece(decoder.decode(written), tokens=len(tokens))
             output = self._network(
-                input_ids=torch.tensor([[token]], device=self._device),
-                position_ids=torch.full((3, 1, 1), position, device=self._device),
+                input_ids=torch.tensor([tokens], device=self._device),
+                position_ids=torch.arange(position, position + len(tokens), device=self._device).expand(3, 1, -1),
                 past_key_values=output.past_key_values,
                 use_cache=True,
+                logits_to_keep=1,
             )
-            position += 1
+            position += len(tokens)
 
     def _inputs(self, request: EngineRequest, prefix: str) -> dict[str, Any]:
         """Encode the conversation and what counts as already written: ids, positions, and patches of the pictures."""
