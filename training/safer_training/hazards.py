@@ -73,7 +73,7 @@ FALLBACK = "nonviolent_crimes"
 
 def hazard_of(category: str | None, text: str) -> str:
     """Return the protocol's category of a request that is not harmless, by its source's category, else by its words."""
-    if category in BY_SOURCE:
+    if category is not None and category in BY_SOURCE:
         return BY_SOURCE[category]
     words = f"{category or ''} {text}".lower()
     return next((hazard for hazard, stems in KEYWORDS if any(stem in words for stem in stems.split("|"))), FALLBACK)

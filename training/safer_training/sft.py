@@ -24,10 +24,10 @@ from safer_protocol.toolkit import Toolkit
 from safer_training.checkpoint import MERGE, image_processor, load, save
 from safer_training.collate import IGNORED, Collator
 from safer_training.glyphs import BLANK, CHARACTERS, Cells, embed, glyph_table, pseudo_picture
+from safer_training.letters import load_tower
 from safer_training.recipe import Recipe
 from safer_training.rows import Row, digest
 from safer_training.shown import Draw
-from safer_training.stamp import Stamp
 
 STEPS_DIR = "steps"
 LOG_FILE = "log.jsonl"
@@ -72,7 +72,7 @@ def real_draw(text: str, rng: Random) -> Any:
     """Draw a text in some font and layout, or a scene without text; returns a PIL image."""
     from safer_training.render import draw, scene
 
-    return (draw(text, rng) if text else scene(rng)).image
+    return (draw(text, rng, "easy" if rng.random() < 0.3 else "seen") if text else scene(rng)).image
 
 
 def schedule_rows(rows: Sequence[Row], recipe: Recipe) -> list[int]:
@@ -136,17 +136,23 @@ def train(
     out: Path,
     toolkit: Toolkit,
     *,
+    tower: Path | None = None,
     resume: bool = False,
     bar: bool = True,
 ) -> None:
-    """Train the checkpoint in `start` on rows and write the result to `out`; with `resume`, go on from its last saved step."""
+    """Train the checkpoint in `start` on rows and write the result to `out`; with `resume`, go on from its last saved step.
+
+    `tower` is a folder with a vision tower that has been taught letters; it replaces the checkpoint's own.
+    """
     model, tokenizer, stamp = load(start, toolkit)
+    if tower is not None:
+        load_tower(model.model.visual, tower)
+    visual, processor = model.model.visual, image_processor()
+    if recipe.stage == "sft":
+        model.model.visual = GlyphTower(model.config.text_config.hidden_size)
     dropped = model.get_input_embeddings().register_forward_hook(
         lambda module, _, vectors: dropout(vectors, recipe.dropout, module.training)
     )
-    tower, processor = model.model.visual, image_processor()
-    if recipe.stage == "sft":
-        model.model.visual = GlyphTower(model.config.text_config.hidden_size)
     done = _steps_done(out) if resume else 0
     draw = pseudo_draw(recipe.noise) if recipe.stage == "sft" else real_draw
     trainer = WeightedTrainer(
@@ -158,18 +164,15 @@ def train(
         callbacks=[JsonLog(out / LOG_FILE)],
     )
     trainer.train(resume_from_checkpoint=done > 0)
-    model.model.visual = tower
+    model.model.visual = visual
     dropped.remove()
-    steps = stamp.steps + recipe.steps
-    stamp = Stamp(
-        protocol_hash=toolkit.hash,
-        size=stamp.size,
-        stage=recipe.stage,
-        recipe=recipe.name,
-        data_hash=digest(rows),
-        steps=steps,
-    )
-    save(out, model, tokenizer, stamp)
+    told = {
+        "stage": recipe.stage,
+        "recipe": recipe.name,
+        "data_hash": digest(rows),
+        "steps": stamp.steps + recipe.steps,
+    }
+    save(out, model, tokenizer, stamp.model_copy(update=told))
 
 
 def _steps_done(out: Path) -> int:

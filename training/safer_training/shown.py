@@ -121,21 +121,20 @@ def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit
     chance = rng.random()
     if chance < 0.3 and len(words) > 5:
         middle = rng.randint(2, len(words) - 2)
-        opening = ("user", " ".join(words[:middle])), ("assistant", rng.choice(("Go on.", "Yes?", "I am listening.")))
+        before, reply = " ".join(words[:middle]), rng.choice(("Go on.", "Yes?", "I am listening."))
         text = " ".join(words[middle:])
     elif chance < 0.65:
         other = rng.choice(others)
-        said = teach(other, "text", toolkit).answer or ""
-        opening = ("user", cut(other.text, 200)), ("assistant", said)
+        before, reply = cut(other.text, 200), teach(other, "text", toolkit).answer or ""
     else:
-        lead = rng.choice(LEAD)
-        opening = ("user", lead[0]), ("assistant", lead[1])
-    turns = tuple(Turn(role, (said,)) for role, said in (*opening, ("user", text)))  # type: ignore[arg-type]
+        before, reply = rng.choice(LEAD)
+    turns = (Turn("user", (before,)), Turn("assistant", (reply,)), Turn("user", (text,)))
     return Shown(_system(rng) + turns, teach(row, "dialogue", toolkit))
 
 
 def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     """Show a row as a picture of its text, or as its text beside a picture that says nothing."""
+    parts: list[str | ImagePart]
     if rng.random() < 0.2:
         parts = [ImagePart(draw("", rng)), reword(cut(row.text, LONGEST_DRAWN), rng)]
         form: Form = "photo"

@@ -90,7 +90,7 @@ def _chance(uid: str) -> int:
 def clip(text: str, tokens: int) -> str:
     """Return the first words of a text that surely fit a budget of tokens, without characters that a text field excludes."""
     kept = ""
-    for word in text.translate(str.maketrans({'"': "'", "\\": "/", "<": "("})).split():
+    for word in text.replace('"', "'").replace("\\", "/").replace("<", "(").split():
         longer = f"{kept} {word}".strip()
         if (
             not longer.isprintable()
