@@ -122,13 +122,7 @@ class Cursor:
             return self.machine.union(self._active) if self._active else self.machine.end
         number, state = self._active[0]
         index = self.machine.indexes[number]
-        if not self._is_closing():
-            return index.rows[state]
-        if isinstance(self.machine.blocks[number], AnswerBlock) and index.closable[state]:
-            self.cut = True
-            self._active = ((self.machine.numbers[CloseBlock()], 0),)
-            return self.allowed()
-        return self.machine.closing_row(number, state)
+        return self.machine.closing_row(number, state) if self._is_closing() else index.rows[state]
 
     def forced_text(self) -> bytes:
         """Return the bytes that must come next, as far as they are known without looking beyond the current block."""
@@ -163,6 +157,13 @@ class Cursor:
         if indexes[number].ends[state]:
             self._read(self._written.decode())
             self._written.clear()
+        elif (
+            isinstance(self.machine.blocks[number], AnswerBlock)
+            and self._is_closing()
+            and indexes[number].closable[state]
+        ):
+            self.cut = True
+            self._active = ((self.machine.numbers[CloseBlock()], 0),)
         return text
 
     def _is_closing(self) -> bool:

@@ -34,6 +34,11 @@ class Row:
         """The allowed token ids, sorted."""
         return np.flatnonzero(self.flags).astype(np.int32)
 
+    @cached_property
+    def count(self) -> int:
+        """How many tokens are allowed."""
+        return int(np.bitwise_count(self.bits).sum())
+
     def __contains__(self, token: int) -> bool:
         """Whether a token is allowed."""
         word = token >> 5
