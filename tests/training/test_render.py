@@ -8,15 +8,15 @@ from PIL import Image
 
 from safer_training.checkpoint import CELL, image_processor
 from safer_training.glyphs import BLANK, MAX_CELLS
-from safer_training.render import draw, final_size, font_files, scene, without_text
+from safer_training.render import Fonts, draw, final_size, font_files, scene, without_text
 
 TEXT = "Steps to repair an old bicycle at home."
 
 
-@pytest.mark.parametrize("unseen", [False, True])
+@pytest.mark.parametrize("fonts", ["easy", "seen", "unseen"])
 @pytest.mark.parametrize("seed", range(12))
-def test_cells_in_raster_order_read_as_the_text(seed: int, unseen: bool) -> None:
-    picture = draw(TEXT, Random(seed), unseen)
+def test_cells_in_raster_order_read_as_the_text(seed: int, fonts: Fonts) -> None:
+    picture = draw(TEXT, Random(seed), fonts)
     assert picture.cells.text() == picture.text
     assert " ".join(picture.text.split()).startswith(TEXT)
 
@@ -59,11 +59,11 @@ def test_the_same_seed_draws_the_same_picture() -> None:
 
 
 def test_fonts_kept_for_evaluation_are_not_drawn_with() -> None:
-    assert not {path for family in font_files(False) for path in family} & {p for f in font_files(True) for p in f}
+    assert not {path for family in font_files("seen") for path in family} & {p for f in font_files("unseen") for p in f}
 
 
 def test_without_any_font_installed_the_built_in_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safer_training.render.font_files", lambda unseen: ())
+    monkeypatch.setattr("safer_training.render.font_files", lambda fonts: ())
     assert draw(TEXT, Random(0)).cells.text().split()[:2] == ["Steps", "to"]
 
 

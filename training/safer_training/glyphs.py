@@ -18,6 +18,8 @@ from safer_training.checkpoint import CELL, MAX_PIXELS, MIN_PIXELS
 Measure = Callable[[str], float]
 
 SLOTS = 4
+SCALE = 0.05
+"""Root mean square of a cell's vector: near that of a token embedding."""
 MIN_CELLS, MAX_CELLS = MIN_PIXELS // CELL**2, MAX_PIXELS // CELL**2
 CHARACTERS = "\0" + "".join(map(chr, range(32, 127)))
 BLANK = 0
@@ -52,18 +54,30 @@ class Cells:
 
 def place(glyphs: Iterable[Glyph], height: int, width: int) -> Cells:
     """Puts each glyph into the cell that holds its centre; what is outside or does not fit a full cell is lost."""
-    codes = torch.full((height * width, SLOTS), BLANK, dtype=torch.long)
-    filled = [0] * (height * width)
+    held: dict[tuple[int, int], list[Glyph]] = {}
     for glyph in sorted(glyphs, key=lambda glyph: glyph.x):
-        row, column = int(glyph.y // CELL), int(glyph.x // CELL)
-        cell = row * width + column
-        if 0 <= row < height and 0 <= column < width and filled[cell] < SLOTS and glyph.character in _CODE:
-            codes[cell, filled[cell]] = _CODE[glyph.character]
-            filled[cell] += 1
+        row, column = math.floor(glyph.y / CELL), math.floor(glyph.x / CELL)
+        if 0 <= row < height and 0 <= column < width and glyph.character in _CODE:
+            held.setdefault((row, column), []).append(glyph)
+    codes = torch.full((height * width, SLOTS), BLANK, dtype=torch.long)
+    for (row, column), inside in held.items():
+        slots = _slots([glyph.x - column * CELL for glyph in inside[:SLOTS]])
+        for slot, glyph in zip(slots, inside, strict=False):
+            codes[row * width + column, slot] = _CODE[glyph.character]
     return Cells(height, width, codes)
 
 
-def glyph_table(hidden: int, scale: float = 0.05) -> Tensor:
+def _slots(offsets: Sequence[float]) -> list[int]:
+    """The slot under each centre, moved as little as keeps crowded characters apart and in order."""
+    slots: list[int] = []
+    for offset in offsets:
+        slots.append(max(int(offset * SLOTS / CELL), slots[-1] + 1 if slots else 0))
+    for place_from_right, index in enumerate(reversed(range(len(slots)))):
+        slots[index] = min(slots[index], SLOTS - 1 - place_from_right)
+    return slots
+
+
+def glyph_table(hidden: int, scale: float = SCALE) -> Tensor:
     """The fixed vectors U [SLOTS, characters, hidden]: slots own equal shares of the dimensions, so they never mix.
 
     `scale` is the root mean square of a summed cell vector. Blank has a vector too: a norm layer would blow up a near zero.
@@ -96,14 +110,19 @@ class Block:
 
 
 def fit(
-    lines: Sequence[str], measure: Measure, rng: Random, canvas: tuple[int, int] | None = None, height: float = 1.66
+    lines: Sequence[str],
+    measure: Measure,
+    rng: Random,
+    advance: float,
+    canvas: tuple[int, int] | None = None,
+    height: float = 1.66,
 ) -> Block:
-    """Sets `lines` in a random size on `canvas` (height, width in cells) or on one that hugs them.
+    """Sets `lines` at a mean `advance` on `canvas` (height, width in cells) or on one that hugs them.
 
     Text that does not fit is tried smaller, down to what can still be read, then cut. The row pitch stays above one
     cell, so that no cell holds parts of two rows. `measure` gives a length, and `height` the font size, in mean advances.
     """
-    advance, spacing = rng.uniform(9.0, 22.0), rng.uniform(0.0, 0.4) ** 2
+    spacing = rng.uniform(0.0, 0.4) ** 2
     margin = rng.uniform(1.0, 26.0)
     room = rng.randint(6, 16) if canvas is None else canvas[1]
     while True:
@@ -130,7 +149,7 @@ def fit(
 def pseudo_picture(text: str, rng: Random, noise: float = 0.0) -> Cells:
     """Simulates how a card with `text` falls into cells, without drawing it; `noise` is the share of misread characters."""
     measure: Measure = len if rng.random() < 0.5 else _proportional
-    block = fit(listed(text, rng), measure, rng, random_canvas(rng))
+    block = fit(listed(text, rng), measure, rng, rng.uniform(9.0, 24.0), random_canvas(rng))
     centred = rng.random() < 0.2
     placed = []
     for line, row in enumerate(block.rows):

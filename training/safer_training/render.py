@@ -5,7 +5,7 @@ Pictures are drawn at the size a user might send; labels refer to the size that 
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -39,8 +39,17 @@ OFTEN = ("FreeMono", "CourierPrime", "LiberationMono", "DejaVuSansMono")
 Layout = Literal["plain", "centred", "lined", "side", "framed"]
 SEEN_LAYOUTS: tuple[Layout, ...] = ("plain", "plain", "plain", "centred", "lined", "side")
 UNSEEN_LAYOUT: Layout = "framed"
+Fonts = Literal["easy", "seen", "unseen"]
+_STYLES = frozenset(
+    (
+        *("", "Regular", "Book", "Medium", "Semibold", "Bold", "ExtraBold", "Black", "Light", "Italic", "Oblique"),
+        *("BoldItalic", "BoldOblique", "SemiboldItalic", "LightItalic", "R", "RB", "RI", "RBI"),
+    )
+)
 _SAMPLE = "How can one write a short list of steps to bake bread at home"
 Colour = tuple[int, int, int]
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -59,24 +68,16 @@ def final_size(width: int, height: int) -> tuple[int, int]:
 
 
 @cache
-def font_files(unseen: bool = False) -> tuple[tuple[Path, ...], ...]:
+def font_files(fonts: Fonts = "seen") -> tuple[tuple[Path, ...], ...]:
     """The installed font files of the known families, one tuple a family; may be empty."""
     files: dict[str, list[Path]] = {}
     for path in sorted(found for folder in FONT_FOLDERS for found in folder.rglob("*.[to]tf")):
         stem = path.stem.replace(" ", "").replace("_", "-").split("-")[0]
         family = next((name for name in sorted(FAMILIES, key=len, reverse=True) if stem.startswith(name)), None)
-        if family is None or stem.removeprefix(family) not in (
-            "",
-            "Bold",
-            "Oblique",
-            "BoldOblique",
-            "Italic",
-            "BoldItalic",
-        ):
+        style = path.stem.replace(" ", "").replace("_", "-").removeprefix(str(family)).strip("-")
+        if family is None or style not in _STYLES:
             continue
-        if any(word in path.name for word in ("Thin", "Hairline", "ExtraLight", "Initials", "_K", "_I.")):
-            continue
-        if (family in UNSEEN_FAMILIES) is unseen:
+        if fonts == ("unseen" if family in UNSEEN_FAMILIES else "seen") or (fonts == "easy" and family in OFTEN):
             files.setdefault(family, []).append(path)
     weighted = [family for family in sorted(files) for _ in range(4 if family in OFTEN else 1)]
     return tuple(tuple(files[family]) for family in weighted)
@@ -92,21 +93,39 @@ def load_font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def draw(text: str, rng: Random, unseen: bool = False) -> Picture:
-    """Draws `text` in a random font, size, layout, colour and quality; `unseen` takes those kept for evaluation."""
-    families = font_files(unseen)
+def draw(text: str, rng: Random, fonts: Fonts = "seen") -> Picture:
+    """Draws `text` in a random font, size, layout, colour and quality.
+
+    "easy" means black text on white in typewriter fonts; "unseen" takes the fonts and layout kept for evaluation.
+    """
+    families = font_files(fonts)
     path = rng.choice(rng.choice(families)) if families else None
     ruler = load_font(path, 64)
     mean = ruler.getlength(_SAMPLE) / len(_SAMPLE)
-    layout: Layout = UNSEEN_LAYOUT if unseen and rng.random() < 0.5 else rng.choice(SEEN_LAYOUTS)
+    layout = _layout(rng, fonts)
     wanted = random_canvas(rng)
     canvas, scale = (None, 1.0) if wanted is None else (wanted, rng.uniform(1.0, 2.8))
-    block = fit(listed(text, rng), lambda row: ruler.getlength(row) / mean, rng, canvas, 64 / mean)
+    advance = rng.uniform(12.0, 18.0) if fonts == "easy" else rng.uniform(9.0, 24.0)
+    block = fit(listed(text, rng), lambda row: ruler.getlength(row) / mean, rng, advance, canvas, 64 / mean)
     extra = rng.randint(1, 4) if layout == "side" and block.height * (block.width + 4) <= MAX_CELLS else 0
     width = round((block.width + extra) * CELL * scale) + rng.randint(-5, 5)
     height = round(block.height * CELL * scale) + rng.randint(-5, 5)
     size = max(6, round(block.advance * scale * 64 / mean))
-    return _Card(block, layout, load_font(path, size), scale, (width, height)).draw(rng)
+    card = _Card(block, layout, load_font(path, size), scale, (width, height))
+    if fonts == "easy":
+        return card.draw(rng, BLACK, WHITE)
+    picture = card.draw(rng, *_colours(rng))
+    return replace(picture, image=_degrade(picture.image, rng, scale))
+
+
+def _layout(rng: Random, fonts: Fonts) -> Layout:
+    match fonts:
+        case "easy":
+            return "plain"
+        case "seen":
+            return rng.choice(SEEN_LAYOUTS)
+        case "unseen":
+            return rng.choice((UNSEEN_LAYOUT, "plain", "centred"))
 
 
 @dataclass(frozen=True)
@@ -117,8 +136,7 @@ class _Card:
     scale: float
     size: tuple[int, int]
 
-    def draw(self, rng: Random) -> Picture:
-        ink, paper = _colours(rng)
+    def draw(self, rng: Random, ink: Colour, paper: Colour) -> Picture:
         image = Image.new("RGB", self.size, paper)
         pen = ImageDraw.Draw(image)
         self._decorate(pen, rng, ink)
@@ -132,7 +150,7 @@ class _Card:
             middles = ((start + end) / 2 for start, end in pairwise(edges))
             glyphs += [Glyph(c, (x + middle) * to_x, y * to_y) for c, middle in zip(row, middles, strict=True)]
         cells = place(glyphs, rows // CELL, columns // CELL)
-        return Picture(_degrade(image, rng, self.scale), "\n".join(self.block.rows), cells)
+        return Picture(image, "\n".join(self.block.rows), cells)
 
     def _left(self, row: str) -> float:
         if self.layout in ("centred", "framed"):
@@ -174,7 +192,7 @@ def without_text(image: Image.Image) -> Picture:
 def _colours(rng: Random) -> tuple[Colour, Colour]:
     """Ink and paper: mostly dark on light, some light on dark, some coloured; always told apart."""
     if rng.random() < 0.4:
-        return (0, 0, 0), (255, 255, 255)
+        return BLACK, WHITE
     dark, light = rng.randint(0, 70), rng.randint(170, 255)
     shift = rng.choice((0, 0, 40))
     ink, paper = (
