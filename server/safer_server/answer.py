@@ -25,24 +25,24 @@ class Answer:
         self._written = ""
         self._body = ""
         self._opened = False
-        self._closed = False
+        self.closed = False
 
     def add(self, text: str) -> str:
         """Take what was written next and return what may be delivered; raise `BrokenReplyError` at a wrong opening."""
-        if self._closed or not text:
+        if self.closed or not text:
             return ""
         self._written += text
         tag = self._written.find(ANSWER_CLOSE, max(0, len(self.delivered) - len(_END)))
-        self._closed = tag >= 0
-        if self._closed and self._written[tag - 1 : tag] != "\n":
+        self.closed = tag >= 0
+        if self.closed and self._written[tag - 1 : tag] != "\n":
             raise BrokenReplyError(Failure.INVALID_ANSWER)
-        end = tag - 1 if self._closed else len(self._written) - _overlap(self._written, (_END, ANSWER_CLOSE))
+        end = tag - 1 if self.closed else len(self._written) - _overlap(self._written, (_END, ANSWER_CLOSE))
         self._body = self._written[:end]
-        return self._release(final=self._closed)
+        return self._release(final=self.closed)
 
     def cut(self) -> str:
         """End the answer here, whatever was still to come, and return the rest that may be delivered."""
-        return "" if self._closed or self.stopped else self._release(final=True)
+        return "" if self.closed or self.stopped else self._release(final=True)
 
     @property
     def closed_text(self) -> str:

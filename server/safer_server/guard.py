@@ -106,9 +106,11 @@ class Guard:
             raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.UNFINISHED)
         is_cut = ledger.cut or ledger.stopped
         report = verify(ledger.draft.head + answer.closed_text if is_cut else ledger.draft.text, self.toolkit)
+        unfinished = any(violation.code is Code.INCOMPLETE for violation in report.violations)
+        if unfinished or not (is_cut or answer.closed):
+            raise BrokenReplyError(Failure.UNFINISHED)
         if not report.valid:
-            unfinished = any(violation.code is Code.INCOMPLETE for violation in report.violations)
-            raise BrokenReplyError(Failure.UNFINISHED if unfinished else Failure.INVALID_ANSWER)
+            raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.INVALID_ANSWER)
         if rest := answer.cut():
             yield Delivered(rest)
         ledger.report = report

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from safer_protocol.decision import PERMITTED, Decision, Risk
+from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
 from safer_protocol.prompt import ImagePart, Role, Turn
 from safer_protocol.reply import Reply
@@ -69,7 +69,7 @@ class Intake:
         for violation in report.violations:
             if violation.step is None and violation.code in _PLAN_CODES:
                 return violation.field or "tools", violation.message
-        if Decision.REFUSE not in PERMITTED[Risk(plan.risk)]:
+        if not self.toolkit.permitted_verdicts((Decision.REFUSE,), plan.risk, plan.category):
             return "risk", "a plan given in advance must leave room for a refusal"
         return None
 

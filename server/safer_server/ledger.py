@@ -78,7 +78,7 @@ class Ledger:
         plan, trace = draft.plan, tuple(draft.calls)
         if self.failure is None and plan is not None and report is not None and report.decision is not None:
             decision, outcome = report.decision, outcome_of(report.decision)
-            finding = finding_of(plan, trace, self._toolkit)
+            finding = finding_of(plan, trace)
         else:
             decision, outcome, finding = None, Outcome.FAILED_CLOSED, None
             self.failure = self.failure or Failure.INTERNAL

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from safer_protocol.categories import Category
-from safer_protocol.decision import PERMITTED, Decision, Risk
+from safer_protocol.decision import Decision, Risk
 from safer_protocol.personas import Persona
 from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.toolkit import GRAMMAR_VERSION, Toolkit
@@ -70,11 +70,13 @@ def protocol_card(toolkit: Toolkit) -> ProtocolCard:
         grammar=Grammar(),
         tools=toolkit.tools,
         personas=toolkit.personas,
-        topologies=tuple(TopologyCard(name=name, meaning=TOPOLOGY_MEANINGS[name]) for name in Topology),
+        topologies=tuple(
+            TopologyCard(name=name, meaning=TOPOLOGY_MEANINGS[name]) for name in toolkit.usable_topologies
+        ),
         depths=tuple(DepthCard(name=depth, max_calls=depth.max_calls, scale=depth.scale) for depth in Depth),
         decisions=tuple(Decision),
         risks=tuple(Risk),
-        permitted=dict(PERMITTED),
+        permitted=dict(toolkit.permitted),
         openings=dict(toolkit.openings),
         categories=toolkit.categories,
         violation_codes=tuple(Code),

@@ -7,13 +7,10 @@ from typing import Literal
 from safer_protocol.categories import NO_HAZARD
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
-from safer_protocol.toolkit import Toolkit
 from safer_protocol.tools import RISK_KEY
-from safer_protocol.trace import Trace
+from safer_protocol.trace import Standing, Trace
 from safer_protocol.verify import Report
 from safer_server.case import Coverage, Modality
-
-CATEGORY_KEY = "category"
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -113,17 +110,15 @@ def outcome_of(decision: Decision) -> Outcome:
             return Outcome.CLARIFIED
 
 
-def finding_of(plan: Plan, trace: Trace, toolkit: Toolkit) -> Finding:
+def finding_of(plan: Plan, trace: Trace) -> Finding:
     """Read category, risk and score in force at the end of a valid trace: the plan's guess, unless a call replaced it."""
-    category, severity, score = plan.category, plan.risk, None
+    standing, score = Standing(plan.risk, plan.category), None
     for call in trace:
-        named, level, points = (call.fields.get(key) for key in (CATEGORY_KEY, RISK_KEY, "score"))
-        if isinstance(named, str) and named in toolkit.category_by_name:
-            category = named
-        if isinstance(level, str):
-            severity = level
-            score = points / 100 if isinstance(points, int) else score
-    return Finding(category, severity, None if category == NO_HAZARD else score)
+        standing = standing.after(call)
+        points = call.fields.get("score")
+        if RISK_KEY in call.fields and isinstance(points, int):
+            score = points / 100
+    return Finding(standing.category, standing.risk, None if standing.category == NO_HAZARD else score)
 
 
 class BrokenReplyError(Exception):

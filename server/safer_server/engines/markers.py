@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from safer_protocol.categories import NO_HAZARD
-from safer_protocol.decision import PROCEED, Decision, Risk, permitted_verdicts
+from safer_protocol.decision import PROCEED, Decision, Risk
 from safer_protocol.fields import Choice, Field, Flag, Level, Score, Text, Texts, Value
 from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.prompt import ImagePart
 from safer_protocol.reply import Reply
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.topology import ends_walk, graph
-from safer_protocol.trace import Call, next_risk
+from safer_protocol.trace import Call, Standing
 from safer_server.engines.base import EngineRequest
 
 
@@ -80,17 +80,17 @@ class Markers:
 
     def _walk(self, plan: Plan, ruling: Ruling) -> tuple[tuple[Call, ...], Decision]:
         """Call every tool that the plan's graph leads to, until one decides."""
-        walks, risk = graph(self._toolkit, plan), plan.risk
+        walks, standing = graph(self._toolkit, plan), Standing(plan.risk, plan.category)
         calls: list[Call] = []
         while not calls or not ends_walk(calls[-1], self._toolkit):
             tool = self._toolkit.tool(walks.successors([call.tool for call in calls])[0])
-            verdicts = permitted_verdicts(tool.verdicts, Risk(risk))
+            verdicts = self._toolkit.permitted_verdicts(tool.verdicts, standing.risk, standing.category)
             wanted = (*(word for word in (PROCEED, ruling.decision) if word in verdicts), *verdicts)
             words = (*wanted[:1], ruling.category, ruling.intent)
             calls.append(
                 Call(tool=tool.name, fields={field.key: _value(field, ruling, words) for field in tool.fields})
             )
-            risk = next_risk(risk, calls[-1])
+            standing = standing.after(calls[-1])
         return tuple(calls), Decision(wanted[0])
 
 

@@ -11,7 +11,7 @@ from safer_protocol.plan import Plan
 from safer_protocol.reply import Reply
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
-from safer_protocol.verify import verify
+from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Violation
 from safer_server.body import read_model
 from safer_server.protocol_card import ProtocolCard, protocol_card
@@ -37,6 +37,12 @@ class TraceToVerify(Wire):
             raise PydanticCustomError("one_form", "give either text, or plan and trace with or without answer")
         return self
 
+    def report(self, toolkit: Toolkit) -> Report:
+        """Verify it."""
+        if self.plan is None or self.trace is None:
+            return verify(self.text or "", toolkit)
+        return verify(Reply(plan=self.plan, trace=self.trace, answer=self.answer), toolkit)
+
 
 class TraceReport(BaseModel):
     """What the verifier says."""
@@ -59,10 +65,7 @@ def protocol_router(toolkit: Toolkit) -> APIRouter:
     @router.post("/v1/traces/verify")
     async def verify_trace(request: Request) -> TraceReport:
         body = await read_model(request, TraceToVerify, MAX_TRACE_BYTES)
-        if body.plan is not None and body.trace is not None:
-            report = verify(Reply(plan=body.plan, trace=body.trace, answer=body.answer), toolkit)
-        else:
-            report = verify(body.text or "", toolkit)
+        report = body.report(toolkit)
         return TraceReport(
             valid=report.valid, violations=report.violations, decision=report.decision, protocol_hash=toolkit.hash
         )

@@ -1,0 +1,26 @@
+"""The command line, `safer`: serve, ask, verify, protocol, and whatever other packages register.
+
+What a command needs is imported when it runs, so that `safer --help` is quick.
+"""
+
+import typer
+
+from safer_server.cli.ask import ask
+from safer_server.cli.plugins import CommandGroup
+from safer_server.cli.protocol import protocol
+from safer_server.cli.serve import serve
+from safer_server.cli.verify import verify
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help=(
+        "A guard for vision-language models: every request is planned, traced, decided and only then answered, and every "
+        "trace is verified.\n\nStart with: safer serve, or without a server: safer ask 'How do I boil an egg?'"
+    ),
+)
+app.command()(serve)
+app.command()(ask)
+app.command()(verify)
+app.command()(protocol)

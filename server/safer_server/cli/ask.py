@@ -1,0 +1,140 @@
+"""`safer ask`."""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safer_server.cli.options import AllowMismatch, EngineKind, Model, engine_of, settings_with
+
+if TYPE_CHECKING:
+    from safer_server.cli.display import Display
+    from safer_server.engines.base import Engine
+    from safer_server.settings import Settings
+
+Question = Annotated[str, typer.Argument(help="What to ask.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", help="A picture to show; may be given several times.", exists=True, dir_okay=False),
+]
+Depth = Annotated[str | None, typer.Option(help="How much the trace may say: brief, standard or full.")]
+Url = Annotated[str | None, typer.Option(help="Ask a running server, such as http://127.0.0.1:8000.")]
+
+
+def ask(
+    question: Question,
+    image: Images = None,
+    depth: Depth = None,
+    url: Url = None,
+    model: Model = None,
+    engine: EngineKind = None,
+    allow_protocol_mismatch: AllowMismatch = None,
+) -> None:
+    """Ask one question and watch plan, steps and answer as they come.
+
+    The engine runs in this process unless --url names a server. Exits with 1 where there was no verified reply.
+    """
+    from rich.console import Console
+
+    from safer_server.cli.display import Display
+
+    parts: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    parts += [{"type": "image_url", "image_url": {"url": _data_url(path)}} for path in image or ()]
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": parts}]}
+    if depth is not None:
+        body["safer"] = {"depth": depth}
+    display = Display(Console(highlight=False))
+    if url is not None:
+        verified = _ask_server(url.rstrip("/").removesuffix("/v1"), body, display)
+    else:
+        settings = settings_with(model=model, engine=engine, allow_protocol_mismatch=allow_protocol_mismatch)
+        verified = _ask_here(settings, engine_of(settings), body, display)
+    if not verified:
+        raise typer.Exit(1)
+
+
+def _data_url(path: Path) -> str:
+    from mimetypes import guess_type
+
+    kind = guess_type(path.name)[0] or "image/png"
+    return f"data:{kind};base64,{b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _ask_here(settings: "Settings", engine: "Engine", body: dict[str, Any], display: "Display") -> bool:
+    import asyncio
+
+    from pydantic import ValidationError
+
+    from safer_protocol.toolkit import default_toolkit
+    from safer_server.app import intake
+    from safer_server.body import invalid
+    from safer_server.errors import ApiError
+    from safer_server.events import Decided, Delivered, Finished, Reasoning
+    from safer_server.guard import Guard
+    from safer_server.wire.request import ChatRequest
+
+    toolkit = default_toolkit()
+    door = intake(settings, engine.model, toolkit)
+
+    async def run() -> bool:
+        request = ChatRequest.model_validate_json(json.dumps({**body, "model": engine.model}))
+        door.check(request)
+        refused = verified = False
+        async for event in Guard(engine, toolkit, settings.request_seconds).judge(await door.case(request)):
+            match event:
+                case Reasoning(line):
+                    display.reasoning(line)
+                case Decided(decision):
+                    refused = decision == "refuse"
+                case Delivered(text):
+                    display.delivered(text, refused=refused)
+                case Finished(record):
+                    verified = record.failure is None
+                    display.ended(record.outcome, record.decision, record.failure, record.timings.total)
+        await engine.close()
+        return verified
+
+    try:
+        return asyncio.run(run())
+    except ValidationError as error:
+        return _complain(invalid(error.errors(include_url=False, include_input=False)[0]).message)
+    except ApiError as error:
+        return _complain(error.message)
+
+
+def _ask_server(url: str, body: dict[str, Any], display: "Display") -> bool:
+    try:
+        import openai
+    except ModuleNotFoundError:
+        return _complain("--url needs the OpenAI client: pip install openai")
+
+    options = {"safer": body["safer"]} if "safer" in body else {}
+    try:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            model = client.models.list().data[0].id
+            stream = client.chat.completions.create(
+                model=model, messages=body["messages"], stream=True, extra_body=options
+            )
+            for chunk in stream:
+                if chunk.choices:
+                    delta = chunk.choices[0].delta
+                    display.reasoning((delta.model_extra or {}).get("reasoning") or "")
+                    if delta.content or delta.refusal:
+                        display.delivered(delta.content or delta.refusal or "", refused=bool(delta.refusal))
+                safer = (chunk.model_extra or {}).get("safer")
+                if safer:
+                    total = safer["timings_ms"]["total"]
+                    display.ended(safer["outcome"], safer["decision"], safer["failure"], total)
+                    return safer["failure"] is None
+    except openai.APIStatusError as error:
+        return _complain(error.message)
+    except openai.APIError as error:
+        return _complain(f"{url}: {error.message}")
+    return _complain(f"{url}: the stream ended early")
+
+
+def _complain(message: str) -> bool:
+    typer.echo(message, err=True)
+    return False

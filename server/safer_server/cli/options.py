@@ -1,0 +1,57 @@
+"""Options that several commands share, and settings with these options put over the environment."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from safer_server.engines.base import Engine
+    from safer_server.settings import Settings
+
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the checkpoint. Default: the small one that ships.", envvar="SAFER_MODEL"),
+]
+EngineKind = Annotated[
+    str | None,
+    typer.Option(help="hf (default; a transformers checkpoint) or scripted (no model).", envvar="SAFER_ENGINE"),
+]
+AllowMismatch = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-protocol-mismatch",
+        help="Use a checkpoint although it was trained on another protocol, or on none.",
+        envvar="SAFER_ALLOW_PROTOCOL_MISMATCH",
+    ),
+]
+
+
+def settings_with(**options: object) -> "Settings":
+    """Read the settings; options that are given go first. Ends the program where one of them is wrong."""
+    from pydantic import ValidationError
+
+    from safer_server.settings import Settings
+
+    try:
+        return Settings.model_validate({key: value for key, value in options.items() if value is not None})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = "_".join(str(step) for step in detail["loc"])
+            typer.echo(f"SAFER_{name.upper()} (--{name.replace('_', '-')}): {detail['msg']}", err=True)
+        raise typer.Exit(2) from None
+
+
+def engine_of(settings: "Settings") -> "Engine":
+    """Open the engine; ends the program where it cannot be opened."""
+    from safer_protocol.toolkit import default_toolkit
+    from safer_server.checkpoint import CheckpointError
+    from safer_server.engines.table import MissingExtraError, open_engine
+
+    try:
+        return open_engine(
+            settings.engine, settings.model, default_toolkit(), allow_mismatch=settings.allow_protocol_mismatch
+        )
+    except (CheckpointError, MissingExtraError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,137 @@
+"""Shared by the server's tests: scripted replies, an app in process, and a live server on loopback."""
+
+import asyncio
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pytest
+import uvicorn
+from openai import OpenAI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from safer_protocol.prompt import Turn
+from safer_protocol.text import print_reply
+from safer_protocol.toolkit import default_toolkit
+from safer_server.app import create_app
+from safer_server.engines.base import EngineRequest
+from safer_server.engines.markers import Markers
+from safer_server.engines.scripted import ScriptedEngine
+from safer_server.settings import Settings
+
+TOOLKIT = default_toolkit()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SAFER_{name.upper()}", raising=False)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run asynchronous tests on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+def written() -> Callable[[str], str]:
+    """Give the reply that the shipped script writes for a message."""
+
+    def write(message: str) -> str:
+        return print_reply(Markers(TOOLKIT)(EngineRequest((Turn("user", (message,)),))), TOOLKIT)
+
+    return write
+
+
+@pytest.fixture
+def in_process() -> Iterator[Callable[..., TestClient]]:
+    """Start an app in this process: `in_process(engine, **settings)`."""
+    clients: list[TestClient] = []
+
+    def start(engine: ScriptedEngine | None = None, **settings: Any) -> TestClient:
+        app = create_app(Settings(**settings), engine or ScriptedEngine())
+        client = TestClient(app, raise_server_exceptions=False)
+        clients.append(client.__enter__())
+        return client
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class Live:
+    """A server on loopback and the official client for it."""
+
+    url: str
+    openai: OpenAI
+    engine: ScriptedEngine
+    loop: asyncio.AbstractEventLoop
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
+        self.listening.set()
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[..., Live]]:
+    """Start a server in a thread: `live(engine, **settings)`."""
+    running: list[tuple[_Server, threading.Thread, OpenAI]] = []
+
+    def start(engine: ScriptedEngine | None = None, **settings: Any) -> Live:
+        engine = engine or ScriptedEngine()
+        app = create_app(Settings(**settings), engine)
+        server = _Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        assert server.listening.wait(10)
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=10)
+        running.append((server, thread, client))
+        assert server.loop is not None
+        return Live(url, client, engine, server.loop)
+
+    yield start
+    for server, thread, client in running:
+        client.close()
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def chat_body() -> Callable[..., dict[str, Any]]:
+    """Make a request body: `chat_body(message, **fields)`."""
+
+    def make(message: object = "hello", **fields: Any) -> dict[str, Any]:
+        return {"model": "scripted", "messages": [{"role": "user", "content": message}], **fields}
+
+    return make
+
+
+@pytest.fixture
+def data_url() -> Callable[..., str]:
+    """Write a picture as a data: URL: `data_url(image, format, **options)`."""
+
+    def write(image: Image.Image | None = None, kind: str = "PNG", **options: Any) -> str:
+        file = BytesIO()
+        (image or Image.new("RGB", (8, 8), "red")).save(file, kind, **options)
+        return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"
+
+    return write

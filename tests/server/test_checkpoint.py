@@ -1,0 +1,39 @@
+"""Which checkpoints are served."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from safer_protocol.toolkit import default_toolkit
+from safer_server.checkpoint import CheckpointError, check_protocol
+from safer_server.engines.table import open_engine
+
+TOOLKIT = default_toolkit()
+
+
+def checkpoint(folder: Path, card: str | None) -> Path:
+    (folder / "config.json").write_text("{}")
+    if card is not None:
+        (folder / "safer.json").write_text(card)
+    return folder
+
+
+def test_a_checkpoint_of_this_protocol_is_served(tmp_path: Path) -> None:
+    check_protocol(checkpoint(tmp_path, json.dumps({"protocol_hash": TOOLKIT.hash})), TOOLKIT)
+
+
+@pytest.mark.parametrize(
+    "card", [None, "", "[]", "{}", '{"protocol_hash": null}', json.dumps({"protocol_hash": "0" * 64})]
+)
+def test_any_other_is_refused_and_says_how_to_insist(tmp_path: Path, card: str | None) -> None:
+    folder = checkpoint(tmp_path, card)
+    with pytest.raises(CheckpointError, match="--allow-protocol-mismatch"):
+        check_protocol(folder, TOOLKIT)
+    with pytest.raises(CheckpointError):
+        open_engine("hf", folder, TOOLKIT)
+
+
+def test_a_directory_that_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        check_protocol(tmp_path, TOOLKIT)

@@ -1,0 +1,74 @@
+"""The edge: request ids, unknown paths, and errors that give nothing away."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from safer_server.edge import Edge, add_error_handlers
+
+ENVELOPE = {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/v1/nothing-secret", 404, "not_found"),
+        ("GET", "/v1/models/", 404, "model_not_found"),
+        ("GET", "/v1/models/other", 404, "model_not_found"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("POST", "/v1/models", 405, "method_not_allowed"),
+        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+    ],
+)
+def test_wrong_paths_and_methods(
+    in_process: Callable[..., TestClient], method: str, path: str, status: int, code: str
+) -> None:
+    response = in_process().request(method, path)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert set(response.json()["error"]) == ENVELOPE
+    assert "secret" not in response.text
+
+
+def test_every_response_has_an_id_of_its_own(
+    in_process: Callable[..., TestClient], chat_body: Callable[..., dict[str, Any]]
+) -> None:
+    client = in_process()
+    responses = [
+        client.get("/healthz"),
+        client.get("/nothing"),
+        client.get("/metrics"),
+        client.post("/v1/chat/completions", json=chat_body()),
+        client.post("/v1/chat/completions", json=chat_body(stream=True)),
+        client.post("/v1/chat/completions", content=b"{", headers={"x-request-id": "mine"}),
+    ]
+    ids = [response.headers["x-request-id"] for response in responses]
+    assert len(set(ids)) == len(ids)
+    assert all(each.startswith("req_") for each in ids)
+
+
+def test_an_unexpected_error_is_a_500_without_details(caplog: pytest.LogCaptureFixture) -> None:
+    app = FastAPI()
+    app.add_middleware(Edge)
+    add_error_handlers(app)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("detail-secret")
+
+    @app.get("/typed")
+    async def typed(number: int) -> int:
+        return number
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        response = client.get("/broken")
+        assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+        assert "secret" not in response.text
+        assert response.headers["x-request-id"] in caplog.text
+        wrong = client.get("/typed", params={"number": "secret"})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "query.number")
+        assert "secret" not in wrong.text

@@ -1,0 +1,112 @@
+"""Metrics: what is counted, and that labels are closed sets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from safer_protocol.toolkit import default_toolkit
+from safer_protocol.violation import Code
+from safer_server.engines.scripted import ScriptedEngine, Take, table
+from safer_server.record import Failure, Outcome
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(client: TestClient) -> Samples:
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """Sum the series of a name that have these labels."""
+    wanted = set(labels.items())
+    return sum(number for (found, pairs), number in samples.items() if found == name and wanted <= set(pairs))
+
+
+@pytest.fixture
+def client(in_process: Callable[..., TestClient], written: Callable[[str], str]) -> TestClient:
+    broken = Take(written("steal").replace("verdict=refuse", "verdict=allow"))
+    return in_process(ScriptedEngine(table({"broken": broken, "fault": Take(written("hello"), raise_at=4)})))
+
+
+def test_what_is_counted(client: TestClient, chat_body: Callable[..., dict[str, Any]]) -> None:
+    for message in ("hello", "steal", "steal", "broken", "fault", "medicine"):
+        for stream in (False, True):
+            client.post("/v1/chat/completions", json=chat_body(message, stream=stream))
+    client.post("/v1/chat/completions", json=chat_body("hello", n=2))
+    samples = scrape(client)
+    outcomes = {outcome: value(samples, "safer_requests_total", outcome=outcome) for outcome in Outcome}
+    assert outcomes == {"answered": 2, "refused": 4, "safe_completed": 2, "clarified": 0, "failed_closed": 4}
+    assert value(samples, "safer_decisions_total", decision="refuse", category="nonviolent_crimes") == 4
+    assert value(samples, "safer_failed_closed_total", reason="invalid_trace") == 2
+    assert value(samples, "safer_failed_closed_total", reason="engine_fault") == 2
+    assert value(samples, "safer_trace_violations_total", code="decision_against_risk") == 2
+    assert value(samples, "safer_request_seconds_count", outcome="answered") == 2
+    assert value(samples, "safer_time_to_decision_seconds_count") == 8
+    assert value(samples, "safer_trace_steps_count") == 8
+    assert value(samples, "safer_tool_calls_total", tool="SAFETY-GATE") == 8
+    assert all(value(samples, "safer_tokens_total", kind=kind) > 0 for kind in ("prompt", "plan", "trace", "answer"))
+    assert all(value(samples, "safer_stage_seconds_count", stage=stage) > 0 for stage in ("queue", "plan", "answer"))
+    assert value(samples, "safer_in_flight") == value(samples, "safer_queue_depth") == 0
+    assert value(samples, "safer_engine_up") == 1
+    assert value(samples, "safer_build_info", protocol_hash=default_toolkit().hash, engine="scripted") == 1
+
+
+def test_the_engine_s_health_is_shown(client: TestClient, in_process: Callable[..., TestClient]) -> None:
+    engine = ScriptedEngine()
+    engine.up = False
+    assert value(scrape(in_process(engine)), "safer_engine_up") == 0
+
+
+def test_a_caller_s_text_never_becomes_a_label(client: TestClient, chat_body: Callable[..., dict[str, Any]]) -> None:
+    wanted = chat_body(
+        "steal zanzibar", user="zanzibar", metadata={"zanzibar": "zanzibar"}, safety_identifier="zanzibar"
+    )
+    assert client.post("/v1/chat/completions", json=wanted).status_code == 200
+    for fields in ({"model": "zanzibar"}, {"zanzibar": 1}, {"safer": {"policy": "zanzibar"}}):
+        assert client.post("/v1/chat/completions", json=chat_body(**fields)).status_code in (400, 404)
+    client.get("/zanzibar")
+    assert "zanzibar" not in client.get("/metrics").text
+
+
+def test_labels_are_closed_sets(client: TestClient, chat_body: Callable[..., dict[str, Any]]) -> None:
+    for message in ("hello", "steal", "broken", "fault"):
+        client.post("/v1/chat/completions", json=chat_body(message))
+    toolkit = default_toolkit()
+    closed: dict[str, set[str]] = {
+        "endpoint": {"chat"},
+        "outcome": set(Outcome),
+        "policy": {"default"},
+        "decision": {"allow", "safe_complete", "refuse", "clarify"},
+        "category": set(toolkit.category_by_name),
+        "modality": {"text", "image", "text_image"},
+        "stage": {"queue", "plan", "trace", "answer"},
+        "tool": set(toolkit.by_name),
+        "code": set(Code),
+        "reason": set(Failure),
+        "kind": {"prompt", "plan", "trace", "answer"},
+        "replica": {"0"},
+    }
+    for name, labels in scrape(client):
+        for key, word in labels:
+            if key != "le" and name != "safer_build_info":
+                assert word in closed.get(key, {"scripted"}), (name, key)
+
+
+def test_two_apps_do_not_share_their_counts(
+    client: TestClient, in_process: Callable[..., TestClient], chat_body: Callable[..., dict[str, Any]]
+) -> None:
+    client.post("/v1/chat/completions", json=chat_body())
+    assert value(scrape(in_process()), "safer_requests_total") == 0
+
+
+def test_metrics_can_be_turned_off(in_process: Callable[..., TestClient]) -> None:
+    assert in_process(metrics=False).get("/metrics").status_code == 404
