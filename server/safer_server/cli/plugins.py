@@ -23,29 +23,26 @@ class CommandGroup(TyperGroup):
         entry = _registered().get(cmd_name)
         if command is not None or entry is None:
             return command
+        around = typer.Typer(add_completion=False)
         try:
-            loaded = entry.load()
+            around.add_typer(entry.load(), name=cmd_name)
         except ModuleNotFoundError as error:
-            loaded = _absent(f"{cmd_name} needs {error.name}: pip install 'safer-toolkit[train]'")
-        command = typer.main.get_command(loaded)
-        command.name = cmd_name
-        return command
+            _add_absent(around, cmd_name, f"{cmd_name} needs {error.name}: pip install 'safer-toolkit[train]'")
+        return typer.main.get_group(around).commands[cmd_name]
 
 
 def _registered() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _absent(message: str) -> typer.Typer:
-    """Stand in for a command whose packages are not installed."""
-    stub = typer.Typer(add_completion=False)
+def _add_absent(around: typer.Typer, name: str, message: str) -> None:
+    """Let a command whose packages are not installed say so."""
 
-    @stub.command(
+    @around.command(
+        name,
         help=f"Not installed: {escape(message)}",
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )
     def say() -> None:
         typer.echo(message, err=True)
         raise typer.Exit(1)
-
-    return stub
