@@ -53,9 +53,9 @@ class CallBlock:
 
 @dataclass(frozen=True)
 class AnswerBlock:
-    """From the end of the trace to the end of the answer."""
+    """From the end of the trace to the end of the answer; `decision` None where nothing decides (the open profile)."""
 
-    decision: Decision
+    decision: Decision | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,17 @@ class CloseBlock:
     """The end of an answer that has used up its budget."""
 
 
-Block = HeadBlock | ListBlock | PlanEndBlock | CallBlock | AnswerBlock | CloseBlock
+@dataclass(frozen=True)
+class OpenStartBlock:
+    """The beginning of a trace without a plan (the open profile)."""
+
+
+@dataclass(frozen=True)
+class OpenCallBlock:
+    """One call of any tool with a free text (the open profile)."""
+
+
+Block = HeadBlock | ListBlock | PlanEndBlock | CallBlock | AnswerBlock | CloseBlock | OpenStartBlock | OpenCallBlock
 
 ANSWER_PREFIX = f"{TRACE_CLOSE}\n{ANSWER_OPEN}\n"
 
@@ -80,6 +90,9 @@ def blocks(toolkit: Toolkit) -> Iterator[Block]:
     for decision in Decision:
         yield AnswerBlock(decision)
     yield CloseBlock()
+    yield OpenStartBlock()
+    yield OpenCallBlock()
+    yield AnswerBlock(None)
 
 
 def block_pattern(block: Block, toolkit: Toolkit) -> str:
@@ -100,13 +113,25 @@ def block_pattern(block: Block, toolkit: Toolkit) -> str:
                 for field in toolkit.tool(tool).fields
             )
             return rf"\[{tool}\]: " + "; ".join(pairs) + "\n"
-        case AnswerBlock(Decision.ALLOW):
-            return ANSWER_PREFIX + _text_not_starting_with(toolkit.openings[Decision.REFUSE])
         case AnswerBlock(decision):
-            openings = "|".join(re.escape(opening).replace(r"\ ", " ") for opening in toolkit.openings[decision])
-            return f"{ANSWER_PREFIX}(?:{openings}){_REST}"
+            return ANSWER_PREFIX + _answer(decision, toolkit)
         case CloseBlock():
             return f"\n{ANSWER_CLOSE}\n"
+        case OpenStartBlock():
+            return f"{TRACE_OPEN}\n"
+        case OpenCallBlock():
+            return r"\[[A-Z][A-Z0-9_-]{0,39}\]: [^\n<\x00-\x1f\x7f]+" + "\n"
+
+
+def _answer(decision: Decision | None, toolkit: Toolkit) -> str:
+    match decision:
+        case None:
+            return _text_not_starting_with(())
+        case Decision.ALLOW:
+            return _text_not_starting_with(toolkit.openings[Decision.REFUSE])
+        case Decision.SAFE_COMPLETE | Decision.REFUSE | Decision.CLARIFY:
+            openings = "|".join(re.escape(opening).replace(r"\ ", " ") for opening in toolkit.openings[decision])
+            return f"(?:{openings}){_REST}"
 
 
 # The text of an answer is anything that does not hold `</answer>`. Only the first character of that tag is `<`, so after a
@@ -146,6 +171,6 @@ def _text_not_starting_with(prefixes: tuple[str, ...]) -> str:
         blank = "" if node else r" \t\r\n"
         leaving.append(f"{re.escape(node)}[^<{re.escape(''.join(following))}{blank}]")
     inside = "|".join(re.escape(node) for node in nodes if node)
-    by_tag = f"(?:{inside}|)<{_AGAIN}(?:{_leave(_TAIL)}{_REST}|{_PARTIAL}\n{ANSWER_CLOSE}\n)"
+    by_tag = f"(?:{inside})?<{_AGAIN}(?:{_leave(_TAIL)}{_REST}|{_PARTIAL}\n{ANSWER_CLOSE}\n)"
     by_ending = f"|(?:{inside})\n{ANSWER_CLOSE}\n" if inside else ""
     return f"(?:(?:{'|'.join(leaving)}){_REST}|{by_tag}{by_ending})"

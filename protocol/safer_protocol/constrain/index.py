@@ -11,7 +11,7 @@ import outlines_core
 
 from safer_protocol.constrain.row import Bits, Ids, Row
 from safer_protocol.constrain.vocabulary import Vocabulary
-from safer_protocol.grammar import ANSWER_PREFIX, AnswerBlock, Block, CallBlock, block_pattern
+from safer_protocol.grammar import ANSWER_PREFIX, AnswerBlock, Block, CallBlock, OpenCallBlock, block_pattern
 from safer_protocol.text import ANSWER_CLOSE
 from safer_protocol.toolkit import Toolkit
 
@@ -26,8 +26,8 @@ class BlockIndex:
     """Token-level automaton of one block; state 0 is its beginning.
 
     A *slot* is a stretch of text with a budget. `slots[state]` says which one a state is inside of: the position of the field in a
-    call, 0 in an answer, `NO_SLOT` elsewhere. `closable[state]` says whether the text may end there (False in the middle of a
-    character or of an opening).
+    call, 0 in an answer or an open call, `NO_SLOT` elsewhere. `closable[state]` says whether the text may end there (False in the
+    middle of a character or of an opening).
 
     Most tokens of a state inside a text lead to one and the same state, its *usual* one; only the others are listed. `bits` holds
     the distinct rows, `row_of[state]` the row of each state; `others[starts[state]:starts[state + 1]]` are its listed tokens, and
@@ -128,16 +128,17 @@ def _annotate(block: Block, index: BlockIndex, vocabulary: Vocabulary) -> tuple[
     closable = [False] * len(index.row_of)
     match block:
         case CallBlock():
-            start, ending = 0, b'"'
+            start, inside, ending = 0, False, b'"'
+        case OpenCallBlock():
+            start, inside, ending = 0, False, b"\n"
         case AnswerBlock():
             found = _walk(index, vocabulary, 0, ANSWER_PREFIX.encode())
             if found is None:
                 raise AssertionError("an answer block begins with its prefix")
-            start, ending = found, f"\n{ANSWER_CLOSE}\n".encode()
+            start, inside, ending = found, True, f"\n{ANSWER_CLOSE}\n".encode()
         case _:
             return slots, closable
-    in_answer = isinstance(block, AnswerBlock)
-    seen, queue = {start}, [(start, 0, in_answer)]
+    seen, queue = {start}, [(start, 0, inside)]
     while queue:
         state, field, inside = queue.pop()
         if inside:
@@ -148,8 +149,14 @@ def _annotate(block: Block, index: BlockIndex, vocabulary: Vocabulary) -> tuple[
             if after is None or after in seen:
                 continue
             seen.add(after)
-            quote, semicolon = not in_answer and byte == 0x22, not inside and byte == 0x3B
-            queue.append((after, field + semicolon, inside ^ quote))
+            match block:
+                case CallBlock():
+                    queue.append((after, field + (byte == 0x3B and not inside), inside ^ (byte == 0x22)))
+                case OpenCallBlock():
+                    # The name holds no blank, so the first one leads into the text.
+                    queue.append((after, 0, inside or byte == 0x20))
+                case _:
+                    queue.append((after, 0, True))
     return slots, closable
 
 

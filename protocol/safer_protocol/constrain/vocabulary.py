@@ -84,6 +84,11 @@ class Vocabulary:
         return self._row(lambda text: text.startswith(b'"'))
 
     @cached_property
+    def begins_with_newline(self) -> Row:
+        """The tokens that begin with a newline."""
+        return self._row(lambda text: text.startswith(b"\n"))
+
+    @cached_property
     def single_bytes(self) -> Row:
         """The tokens of one byte."""
         return self._row(lambda text: len(text) == 1)
