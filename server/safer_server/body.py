@@ -23,6 +23,7 @@ _MESSAGES = {
     "missing": "this field is required",
     "extra_forbidden": "this field is not known",
     "too_short": "this must not be empty",
+    "too_long": "this has too many items",
 }
 
 

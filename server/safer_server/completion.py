@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 
 from safer_protocol.categories import NO_HAZARD
@@ -38,12 +39,6 @@ class Completion:
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(16)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    @property
-    def fingerprint(self) -> str:
-        """A short name for version, model and protocol together."""
-        backend = f"{version('safer-toolkit')}/{self.model}/{self.toolkit.hash}"
-        return f"fp_{hashlib.sha256(backend.encode()).hexdigest()[:12]}"
-
     def whole(self, record: Record, reasoning: str) -> ChatCompletion:
         """The reply in one piece; `reasoning` is what the caller may see of plan and trace as text."""
         shown = reasoning or None
@@ -54,7 +49,7 @@ class Completion:
             model=self.model,
             choices=(Choice(message=message, finish_reason=record.finish_reason),),
             usage=usage_of(record),
-            system_fingerprint=self.fingerprint,
+            system_fingerprint=fingerprint(self.model, self.toolkit.hash),
             safer=self.safer(record),
             moderation=self.moderation(record),
         )
@@ -62,7 +57,11 @@ class Completion:
     def chunk(self, *choices: ChunkChoice) -> ChatCompletionChunk:
         """A part of the reply."""
         return ChatCompletionChunk(
-            id=self.id, created=self.created, model=self.model, choices=choices, system_fingerprint=self.fingerprint
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=choices,
+            system_fingerprint=fingerprint(self.model, self.toolkit.hash),
         )
 
     def delta(self, delta: Delta) -> ChatCompletionChunk:
@@ -92,6 +91,13 @@ class Completion:
     def moderation(self, record: Record) -> Moderation:
         """OpenAI's moderation object."""
         return moderation_of(record, self.toolkit, self.model)
+
+
+@cache
+def fingerprint(model: str, protocol_hash: str) -> str:
+    """Return a short name for version, model and protocol together."""
+    backend = f"{version('safer-toolkit')}/{model}/{protocol_hash}"
+    return f"fp_{hashlib.sha256(backend.encode()).hexdigest()[:12]}"
 
 
 def usage_of(record: Record) -> Usage:

@@ -44,9 +44,8 @@ class Guard:
     async def judge(self, case: Case, waited: float = 0.0) -> AsyncGenerator[Event, None]:
         """Yield what happens, `Finished` last; closing the iterator cancels the engine.
 
-        `waited` is the time in seconds that the case has spent in the queue. Raises `ContextLengthError`
-        before the first event where the conversation is too long; whatever else goes wrong with the engine is a failure of
-        the record.
+        `waited` is the time in seconds that the case has spent in the queue. Raises `ContextLengthError` before the first
+        event where the conversation is too long; whatever else goes wrong is a failure in the record.
         """
         ledger = Ledger(case, self.toolkit, waited)
         try:
@@ -65,7 +64,9 @@ class Guard:
         except BrokenReplyError as broken:
             ledger.failure = broken.failure
         except ContextLengthError:
-            raise
+            if not ledger.started:
+                raise
+            ledger.failure = Failure.ENGINE_FAULT
         except EngineUnavailableError:
             ledger.failure = Failure.ENGINE_FAULT if ledger.started else Failure.ENGINE_UNAVAILABLE
         except EngineError:

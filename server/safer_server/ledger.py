@@ -104,7 +104,8 @@ class Ledger:
     def _finish_reason(self, outcome: Outcome) -> FinishReason:
         if outcome not in _DELIVERING:
             return "content_filter"
-        return "length" if (self.cut or self._limited) and not self.stopped else "stop"
+        complete = self.answer is None or self.answer.closed
+        return "length" if not self.stopped and (self._limited or (self.cut and not complete)) else "stop"
 
     def _timings(self) -> Timings:
         def between(start: float | None, end: float | None) -> float | None:

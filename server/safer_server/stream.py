@@ -19,15 +19,16 @@ DONE = format_sse_event(data_str="[DONE]")
 
 
 class EventStream(EventSourceResponse):
-    """A stream of events whose source is closed at once when the client goes away."""
+    """A stream of frames whose source is closed at once when the client goes away, even before the first frame."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._events = events
+    def __init__(self, frames: AsyncGenerator[bytes, None], source: AsyncGenerator[Event, None]) -> None:
+        super().__init__(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._frames = frames
+        self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Send all events, and close their source in any case."""
-        async with aclosing(self._events):
+        """Send all frames."""
+        async with aclosing(self._source), aclosing(self._frames):
             await super().stream_response(send)
 
 

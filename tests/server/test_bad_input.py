@@ -58,6 +58,8 @@ FIELDS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"model": SECRET}, 404, "model", "model_not_found"),
     ({"model": 1}, 400, "model", "invalid_value"),
     ({"messages": []}, 400, "messages", "invalid_value"),
+    ({"messages": [USER] * 1025}, 400, "messages", "invalid_value"),
+    ({"messages": [{**USER, "content": [{"type": "text", "text": "x"}] * 257}]}, 400, "messages[0].content", "invalid_value"),
     ({"messages": SECRET}, 400, "messages", "invalid_value"),
     ({"messages": None}, 400, "messages", "invalid_value"),
     ({"messages": [SECRET]}, 400, "messages[0].role", "invalid_value"),

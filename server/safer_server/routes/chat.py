@@ -1,7 +1,7 @@
 """`POST /v1/chat/completions`."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -34,17 +34,21 @@ def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
         options = body.safer or SaferOptions()
         completion = Completion(service.intake.model, service.intake.toolkit, options.trace)
         events = service.chat(body)
-        try:
-            # Until here an error still has a status of its own; a stream begins with the guard's first event.
-            head = await while_connected(request, _head(events, bool(body.stream), options))
-        except ClientDisconnect:
-            return Response(status_code=_CLIENT_GONE)
-        if isinstance(head[-1], Finished):
-            _raise_for(head[-1].record, options)
-        if body.stream:
-            include_usage = body.stream_options is not None and body.stream_options.include_usage
-            return EventStream(chunks(_resumed(head, events), completion, include_usage=include_usage))
-        return JSONResponse(_whole(head, completion))
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(events))
+            try:
+                # Up to the head an error still has a status of its own; a stream is answered with 200 from there on.
+                head = await while_connected(request, _head(events, bool(body.stream), options))
+            except ClientDisconnect:
+                return Response(status_code=_CLIENT_GONE)
+            if isinstance(head[-1], Finished):
+                _raise_for(head[-1].record, options)
+            if body.stream:
+                stack.pop_all()  # the stream closes the events
+                include_usage = body.stream_options is not None and body.stream_options.include_usage
+                frames = chunks(_resumed(head, events), completion, include_usage=include_usage)
+                return EventStream(frames, events)
+            return JSONResponse(_whole(head, completion))
 
     return router
 
@@ -61,11 +65,10 @@ async def _head(events: AsyncGenerator[Event, None], stream: bool, options: Safe
 
 
 async def _resumed(head: list[Event], events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    async with aclosing(events):
-        for event in head:
-            yield event
-        async for event in events:
-            yield event
+    for event in head:
+        yield event
+    async for event in events:
+        yield event
 
 
 def _raise_for(record: Record, options: SaferOptions) -> None:

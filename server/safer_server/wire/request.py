@@ -12,6 +12,9 @@ from pydantic_core import PydanticCustomError
 from safer_protocol.plan import Depth, Plan
 from safer_server.wire.unsupported import Unsupported, UnsupportedFields, only
 
+MAX_MESSAGES = 1024
+MAX_PARTS = 256
+
 
 class Wire(BaseModel):
     """A JSON object whose keys are all known and whose values have the right type from the start."""
@@ -62,12 +65,12 @@ Part = Annotated[
 ]
 Texts = Annotated[
     Annotated[str, Field(min_length=1), Tag("<text>")]
-    | Annotated[tuple[TextPart, ...], Field(min_length=1), Tag("<parts>")],
+    | Annotated[tuple[TextPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
     Discriminator(_form),
 ]
 Parts = Annotated[
     Annotated[str, Field(min_length=1), Tag("<text>")]
-    | Annotated[tuple[Part, ...], Field(min_length=1), Tag("<parts>")],
+    | Annotated[tuple[Part, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
     Discriminator(_form),
 ]
 
@@ -157,7 +160,7 @@ class ChatRequest(UnsupportedFields, Wire):
     """Body of `POST /v1/chat/completions`."""
 
     model: str
-    messages: tuple[Message, ...] = Field(min_length=1)
+    messages: tuple[Message, ...] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
