@@ -159,6 +159,8 @@ def pseudo_picture(text: str, rng: Random, noise: float = 0.0) -> Cells:
             shown = _misread(character, rng) if rng.random() < noise else character
             if shown:
                 placed.append(Glyph(shown, x, block.top + line * block.leading))
+            if shown and rng.random() < noise / 2:  # near the border of two columns a character is often read in both
+                placed.append(Glyph(shown, x + 3.5, block.top + line * block.leading))
     return place(placed, block.height, block.width)
 
 
