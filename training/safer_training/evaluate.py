@@ -19,7 +19,7 @@ from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.text import parse
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
-from safer_training.baselines import by_majority, by_words
+from safer_training.baselines import Majority, Words
 from safer_training.render import Fonts, draw
 from safer_training.replies import Writer
 from safer_training.rows import HELD_OUT, Row, read_rows
@@ -75,13 +75,16 @@ def evaluate(
     train, dev, held_out = sides["train"], sides["dev"], sides["held_out"]
     rows = [*dev, *held_out]
     taken = decisions(writer, [(Turn("user", (row.text,)),) for row in rows], "text")
-    words, majority = by_words(train, rows), by_majority(train, rows)
+    words, majority = Words(train), Majority(train)
+    by_words, by_majority = words.decide(rows), majority.decide(rows)
 
     def result(name: str, chosen: Callable[[Row], bool]) -> Result | None:
         at = [number for number, row in enumerate(rows) if chosen(row)]
         if not at:
             return None
-        compared = [figures(Answered(rows[n].expected, given[n]) for n in at) for given in (taken, words, majority)]
+        compared = [
+            figures(Answered(rows[n].expected, given[n]) for n in at) for given in (taken, by_words, by_majority)
+        ]
         return Result(name, *compared)
 
     sets = sorted({row.set for row in dev})
@@ -94,7 +97,7 @@ def evaluate(
     shown = list(_picture_sets(dev, held_out, data))
     return Evaluation(
         text=[one for one in text if one],
-        pictures=[_pictures(writer, train, *one) for one in shown],
+        pictures=[_pictures(writer, words, majority, *one) for one in shown],
         validity=validity(writer, Random(0).sample(rows, min(sample, len(rows))), toolkit),
     )
 
@@ -106,7 +109,7 @@ def decisions(writer: Writer, conversations: Sequence[Conversation], label: str)
     taken: list[Decision | None] = [None] * len(conversations)
     for start in track(range(0, len(order), BATCH), description=label):
         chosen = order[start : start + BATCH]
-        for number, text in zip(chosen, writer.write([conversations[n] for n in chosen], plan_only=True), strict=True):
+        for number, text in zip(chosen, writer.write([conversations[n] for n in chosen], head_only=True), strict=True):
             head = parse(text, writer.machine.toolkit).reply
             taken[number] = decision_of(head.plan.category, head.plan.risk) if head else None
     return taken
@@ -157,15 +160,18 @@ def _asked(row: Row, data: Path, text: str) -> Turn:
 
 
 def _pictures(
-    writer: Writer, train: Sequence[Row], name: str, rows: Sequence[Row], conversations: Sequence[Conversation]
+    writer: Writer, words: Words, majority: Majority, name: str, rows: Sequence[Row], asked: Sequence[Conversation]
 ) -> Result:
-    taken = decisions(writer, conversations, name)
-    given: list[Sequence[Decision | None]] = [taken, by_majority(train, rows)]
-    compared = [figures(Answered(row.expected, one) for row, one in zip(rows, some, strict=True)) for some in given]
-    words = None
-    if all(row.text for row in rows) and any(row.refusing for row in rows):
-        words = figures(Answered(row.expected, one) for row, one in zip(rows, by_words(train, rows), strict=True))
-    return Result(name, compared[0], words, compared[1])
+    def scored(taken: Sequence[Decision | None]) -> Figures:
+        return figures(Answered(row.expected, one) for row, one in zip(rows, taken, strict=True))
+
+    readable = any(row.refusing for row in rows)
+    return Result(
+        name,
+        scored(decisions(writer, asked, name)),
+        scored(words.decide(rows)) if readable else None,
+        scored(majority.decide(rows)),
+    )
 
 
 def to_json(evaluation: Evaluation) -> str:

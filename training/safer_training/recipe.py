@@ -44,6 +44,9 @@ class Recipe(BaseModel):
     """Prompt tokens dropped or replaced, and characters of pseudo pictures misread."""
     balance: float = Field(ge=0, le=1)
     """A set of n rows is drawn with weight n to the power of 1 - balance."""
+    refusing: Share = Field(default=0.5, gt=0, lt=1)
+    """Draws where allowing would be wrong. More than half makes up for greedy decoding: `none` is one word, while hazards share
+    their probability among sixteen."""
     seed: int = 0
     save_every: int = Field(default=500, ge=1)
 

@@ -14,7 +14,9 @@ from safer_protocol.toolkit import Toolkit
 from safer_training.checkpoint import image_processor, load
 from safer_training.collate import Target, pad, picture_inputs
 
-_HEAD_END = b"</plan>"
+_HEAD_LINES = 2
+"""`<plan>` and the head of the plan: all that decides."""
+_LONGEST_ANSWER = 160
 
 
 class Writer:
@@ -29,11 +31,11 @@ class Writer:
         self.processor = image_processor()
         self.image_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
-    def write(self, conversations: Sequence[Sequence[Turn]], plan_only: bool = False) -> list[str]:
-        """Return the greedy reply to each conversation; all of them have pictures or none has."""
+    def write(self, conversations: Sequence[Sequence[Turn]], head_only: bool = False) -> list[str]:
+        """Return the greedy reply to each conversation, or only its head; all of them have pictures or none has."""
         inputs = self._inputs(conversations)
         lengths = self._positions(inputs)
-        cursors = [self.machine.start() for _ in conversations]
+        cursors = [self.machine.start(answer_tokens=_LONGEST_ANSWER) for _ in conversations]
         texts = [bytearray() for _ in conversations]
         done = [False] * len(conversations)
         mask = inputs["attention_mask"]
@@ -47,7 +49,7 @@ class Writer:
                         allowed = torch.from_numpy(cursor.allowed().ids).long()
                         token = int(allowed[int(output.logits[row, -1][allowed].argmax())])
                         texts[row] += cursor.advance(token)
-                        done[row] = cursor.finished or (plan_only and _HEAD_END in texts[row])
+                        done[row] = cursor.finished or (head_only and texts[row].count(b"\n") == _HEAD_LINES)
                     tokens.append([token])
                 mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
                 output = self.model(

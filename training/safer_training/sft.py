@@ -1,9 +1,10 @@
 """Supervised fine-tuning on the teacher's replies, with TRL's trainer.
 
-1. Rows are drawn with weights: both classes alike, small sets more often than their size says.
+1. Rows are drawn with weights: each class a fixed share, small sets more often than their size says.
 2. Each draw shows the row anew (`shown`, `collate`): reworded, in a conversation, or as a picture.
 3. Most batches end after the head of the plan, where category and risk are decided; the rest teach the whole reply.
-4. Before the vision tower can read, `GlyphTower` stands in for it: it looks up what a tower that reads should say.
+4. Before the vision tower can read, `GlyphTower` stands in for it: it looks up what a tower that reads should say. The joint
+   stage goes on with drawn pictures and the tower itself.
 """
 
 import json
@@ -81,7 +82,8 @@ def schedule_rows(rows: Sequence[Row], recipe: Recipe) -> list[int]:
     weights = [sizes[row.set] ** -recipe.balance for row in rows]
     for refusing in (True, False):
         total = sum(weight for row, weight in zip(rows, weights, strict=True) if row.refusing is refusing)
-        weights = [w / total if row.refusing is refusing else w for row, w in zip(rows, weights, strict=True)]
+        share = recipe.refusing if refusing else 1 - recipe.refusing
+        weights = [w * share / total if row.refusing is refusing else w for row, w in zip(rows, weights, strict=True)]
     rng = Random(recipe.seed)
     drawn = rng.choices(range(len(rows)), weights, k=recipe.steps * recipe.batch)
     pool, order = recipe.batch * 32, []
@@ -148,6 +150,8 @@ def train(
     if tower is not None:
         load_tower(model.model.visual, tower)
     visual, processor = model.model.visual, image_processor()
+    # In the joint stage the tower stays as it was taught: the language model learns to bear its mistakes.
+    visual.requires_grad_(False)
     if recipe.stage == "sft":
         model.model.visual = GlyphTower(model.config.text_config.hidden_size)
     dropped = model.get_input_embeddings().register_forward_hook(

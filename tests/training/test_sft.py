@@ -1,0 +1,153 @@
+"""Fine-tuning: a few steps lower the loss, a stopped run goes on, and what comes out loads and writes valid replies."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from safer_protocol.prompt import ImagePart, Turn
+from safer_protocol.toolkit import Toolkit, default_toolkit
+from safer_protocol.verify import verify
+from safer_training.checkpoint import MAX_PIXELS, build, image_processor, load
+from safer_training.errors import ProtocolMismatchError, RecipeError
+from safer_training.recipe import RECIPES, Recipe, read_recipe
+from safer_training.replies import Writer
+from safer_training.rows import Row
+from safer_training.sft import GlyphTower, pseudo_draw, train
+from safer_training.stamp import read_stamp
+
+# TRL and accelerate warn about themselves on every run.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def short(steps: int, **changes: Any) -> Recipe:
+    base = read_recipe(Path("tiny-cpu"))
+    return base.model_copy(
+        update={
+            "name": "short",
+            "size": "1m",
+            "steps": steps,
+            "batch": 4,
+            "rate": 3e-3,
+            "warmup": 2,
+            "save_every": 4,
+            **changes,
+        }
+    )
+
+
+def losses(out: Path) -> list[float]:
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def test_training_lowers_the_loss_resumes_and_stamps(
+    tmp_path: Path, untrained: Path, rows: list[Row], toolkit: Toolkit
+) -> None:
+    out = tmp_path / "out"
+    train(rows[:200], short(8), untrained, out, toolkit, bar=False)
+    first = losses(out)
+    assert first[-1] < 0.8 * first[0]
+    train(rows[:200], short(12), untrained, out, toolkit, resume=True, bar=False)
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()][-1] == 12
+    assert losses(out)[len(first)] < first[0]
+    stamp = read_stamp(out, toolkit)
+    assert (stamp.stage, stamp.recipe, stamp.steps, stamp.protocol_hash) == ("sft", "short", 12, toolkit.hash)
+    _check_that_it_writes(out, toolkit)
+
+
+def _check_that_it_writes(checkpoint: Path, toolkit: Toolkit) -> None:
+    from PIL import Image
+
+    writer = Writer(checkpoint, toolkit)
+    asked = [(Turn("user", ("How do I bake bread?",)),), (Turn("user", ("Hi",)),)]
+    seen = [(Turn("user", (ImagePart(Image.new("RGB", (200, 120))), "What is it?")),)]
+    for texts in (writer.write(asked), writer.write(seen)):
+        for text in texts:
+            assert verify(text, toolkit).valid, text
+    (alone,) = writer.write(asked[1:], head_only=True)
+    assert alone == writer.write(asked, head_only=True)[1], "padding must not change a reply"
+
+
+def test_the_vision_tower_is_kept_while_the_stand_in_teaches(tmp_path: Path, untrained: Path, rows: list[Row]) -> None:
+    toolkit = default_toolkit()
+    train(rows[:50], short(1, pictures=1.0), untrained, tmp_path / "out", toolkit, bar=False)
+    before, after = (load(path, toolkit)[0].model.visual.state_dict() for path in (untrained, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_joint_stage_reads_through_the_tower_and_leaves_it_as_it_is(
+    tmp_path: Path, untrained: Path, rows: list[Row]
+) -> None:
+    toolkit = default_toolkit()
+    train(rows[:50], short(2, pictures=1.0, stage="joint"), untrained, tmp_path / "out", toolkit, bar=False)
+    before, after = (load(path, toolkit)[0].state_dict() for path in (untrained, tmp_path / "out"))
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"language_model"}
+
+
+def test_a_checkpoint_of_another_protocol_is_refused(tmp_path: Path, untrained: Path, rows: list[Row]) -> None:
+    other = Toolkit(openings={**default_toolkit().openings, "clarify": ("Pardon",)})  # type: ignore[dict-item]
+    assert other.hash != default_toolkit().hash
+    with pytest.raises(ProtocolMismatchError, match="was made for protocol"):
+        train(rows[:10], short(1), untrained, tmp_path / "out", other, bar=False)
+
+
+def test_a_folder_without_a_stamp_is_refused(tmp_path: Path, toolkit: Toolkit) -> None:
+    with pytest.raises(ProtocolMismatchError, match=r"safer\.json"):
+        load(tmp_path, toolkit)
+
+
+def test_a_checkpoint_is_not_built_over_another(untrained: Path, toolkit: Toolkit) -> None:
+    with pytest.raises(RecipeError, match="not empty"):
+        build(untrained, "1m", toolkit, ["text"])
+
+
+def test_a_checkpoint_is_small_and_its_pictures_are(untrained: Path, toolkit: Toolkit) -> None:
+    from PIL import Image
+
+    model = load(untrained, toolkit)[0]
+    assert sum(parameter.numel() for parameter in model.parameters()) < 1_500_000
+    assert (untrained / "model.safetensors").stat().st_size < 3_000_000
+    grid = image_processor()(images=[Image.new("RGB", (3000, 2000))], return_tensors="pt")["image_grid_thw"]
+    assert int(grid.prod()) * 14 * 14 <= MAX_PIXELS
+
+
+def test_the_stand_in_gives_one_vector_a_cell() -> None:
+    from random import Random
+
+    cells = pseudo_draw(0.0)("How do I bake bread?", Random(0))
+    tower = GlyphTower(96)
+    seen = tower(cells.codes.float(), torch.tensor([[1, 2 * cells.height, 2 * cells.width]])).pooler_output
+    assert seen.shape == (cells.height * cells.width, 96)
+
+
+def test_a_picture_without_text_is_almost_blank() -> None:
+    from random import Random
+
+    cells = pseudo_draw(0.05)("", Random(1))
+    assert (cells.codes == 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_that_ship_are_read_by_name(path: Path) -> None:
+    recipe = read_recipe(Path(path.stem))
+    assert recipe.name == path.stem
+    assert recipe == read_recipe(path)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"pictures": 2}, {"colour": "red"}, {"size": "9m"}])
+def test_a_bad_recipe_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump({**short(3).model_dump(), **change}))
+    with pytest.raises(RecipeError):
+        read_recipe(path)
+
+
+def test_an_unknown_recipe_names_those_that_ship() -> None:
+    with pytest.raises(RecipeError, match="tiny-cpu"):
+        read_recipe(Path("no-such-recipe"))
