@@ -1,287 +1,40 @@
-"""The fallback grammars: llguidance, xgrammar, the machine, the parser and the verifier agree on what a reply is.
-
-Texts are compared in the tokenizer's own tokens. These differences are meant, and no other:
-
-budget      the engines count a text's tokens, the verifier knows a lower bound of them: a valid reply may be refused for a text
-            within two tokens of its budget, or beyond it
-order       the plan grammars list tools of one rank in the toolkit's order only
-special     for xgrammar no answer holds `<|`
-"""
+"""The fallback grammars, one by one: budgets, walks, verdicts, answers, special tokens."""
 
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
-from reply_strategies import plans, replies
-from safer_protocol.constrain.machine import Cursor, Machine
-from safer_protocol.constrain.vocabulary import Vocabulary
-from safer_protocol.decision import Decision, Risk
-from safer_protocol.dialects import Dialect, plan_grammar, reply_grammar
+from reply_strategies import plans
+from safer_protocol.decision import Decision
+from safer_protocol.dialects import Dialect, reply_grammar
 from safer_protocol.errors import ProtocolError
-from safer_protocol.fields import Text, Texts, budget
+from safer_protocol.fields import Choice, Flag, Level, Score, Text, Texts, Value, bare_words
 from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.reply import Reply
-from safer_protocol.text import PLAN_CLOSE, parse, print_plan, print_reply
+from safer_protocol.text import parse, print_plan, print_reply
 from safer_protocol.toolkit import Toolkit, default_toolkit
 from safer_protocol.tools import Stage, Tool
-from safer_protocol.topology import plan_problem, rank
+from safer_protocol.topology import graph, plan_problem, rank
+from safer_protocol.trace import Call
 from safer_protocol.verify import verify
-
-llguidance = pytest.importorskip("llguidance")
-xgrammar = pytest.importorskip("xgrammar")
+from walkers import LONG, Start, plan_text, reply_text, starts, takes, tokens_of, wander, written
 
 TOOLKIT = default_toolkit()
-LONG = 400
-"""More tokens than any answer here has."""
-
-
-class Walker(Protocol):
-    """One text being written under a grammar."""
-
-    def allows(self, token: int) -> bool:
-        """Whether the token may come next."""
-
-    def allowed(self) -> list[int]:
-        """Which tokens may come next."""
-
-    def advance(self, token: int) -> None:
-        """Take an allowed token."""
-
-
-class Guidance:
-    """A text under llguidance."""
-
-    def __init__(self, matcher: Any, size: int) -> None:
-        self.matcher, self.size = matcher, size
-
-    def allows(self, token: int) -> bool:
-        mask = self.matcher.compute_bitmask()
-        return bool(mask[token // 8] >> (token % 8) & 1)
-
-    def allowed(self) -> list[int]:
-        mask = int.from_bytes(self.matcher.compute_bitmask(), "little")
-        return [token for token in range(min(mask.bit_length(), self.size)) if mask >> token & 1]
-
-    def advance(self, token: int) -> None:
-        assert self.matcher.consume_token(token), self.matcher.get_error()
-
-
-class XGrammar:
-    """A text under xgrammar."""
-
-    def __init__(self, matcher: Any, size: int) -> None:
-        self.matcher, self.size, self.mask = matcher, size, xgrammar.allocate_token_bitmask(1, size)
-        self.words = self.mask.numpy().view("uint32")[0]
-
-    def allows(self, token: int) -> bool:
-        self.matcher.fill_next_token_bitmask(self.mask)
-        return bool(int(self.words[token // 32]) >> (token % 32) & 1)
-
-    def allowed(self) -> list[int]:
-        self.matcher.fill_next_token_bitmask(self.mask)
-        mask = int.from_bytes(self.words.tobytes(), "little")
-        return [token for token in range(min(mask.bit_length(), self.size)) if mask >> token & 1]
-
-    def advance(self, token: int) -> None:
-        assert self.matcher.accept_token(token)
-
-
-class Machined:
-    """A text under the machine."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self.cursor = cursor
-
-    def allows(self, token: int) -> bool:
-        return token in self.cursor.allowed()
-
-    def allowed(self) -> list[int]:
-        return [int(token) for token in self.cursor.allowed().ids]
-
-    def advance(self, token: int) -> None:
-        self.cursor.advance(token)
-
-
-Start = Callable[[str], Walker]
 
 
 @pytest.fixture(scope="session")
 def start(tokenizer: Any) -> dict[Dialect, Start]:
     """For each dialect: how to begin a text under a grammar of it."""
-    size = len(tokenizer)
-    guidance = llguidance.LLTokenizer(tokenizer.backend_tokenizer.to_str(), eos_token=tokenizer.eos_token_id)
-    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, stop_token_ids=[tokenizer.eos_token_id])
-    compiler = xgrammar.GrammarCompiler(info, max_threads=1)
-
-    @lru_cache(64)
-    def compiled(grammar: str) -> Any:
-        matcher = llguidance.LLMatcher(guidance, grammar)
-        assert not matcher.is_error(), matcher.get_error()
-        return matcher
-
-    def lark(grammar: str) -> Walker:
-        return Guidance(compiled(grammar).deep_copy(), size)
-
-    def ebnf(grammar: str) -> Walker:
-        return XGrammar(xgrammar.GrammarMatcher(compiler.compile_grammar(grammar)), size)
-
-    return {Dialect.LARK: lark, Dialect.EBNF: ebnf}
-
-
-@lru_cache(8)
-def plan_text(dialect: Dialect, depth: Depth | None = None) -> str:
-    return plan_grammar(TOOLKIT, dialect, depth)
-
-
-@lru_cache(64)
-def reply_text(plan: Plan, dialect: Dialect, answer_tokens: int = LONG) -> str:
-    return reply_grammar(TOOLKIT, plan, dialect, answer_tokens)
-
-
-def tokens_of(text: str, tokenizer: Any) -> list[int]:
-    found: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    return found
-
-
-def takes(walker: Walker, tokens: Sequence[int], end: int) -> bool:
-    """Whether a text is accepted, mask by mask."""
-    for token in tokens:
-        if not walker.allows(token):
-            return False
-        walker.advance(token)
-    return walker.allows(end)
-
-
-def grammars_take(text: str, dialect: Dialect, start: dict[Dialect, Start], tokenizer: Any) -> bool:
-    """Whether the two calls together accept a reply."""
-    plan, tag, rest = text.partition(f"{PLAN_CLOSE}\n")
-    end = tokenizer.eos_token_id
-    if not takes(start[dialect](plan_text(dialect)), tokens_of(plan + tag, tokenizer), end):
-        return False
-    reply = parse(plan + tag, TOOLKIT).reply
-    assert reply is not None
-    assert plan_problem(TOOLKIT, reply.plan) is None
-    return takes(start[dialect](reply_text(reply.plan, dialect)), tokens_of(rest, tokenizer), end)
-
-
-def is_near_a_budget(reply: Reply, tokenizer: Any) -> bool:
-    scale = Depth(reply.plan.depth).scale
-    for call in reply.trace:
-        for field in TOOLKIT.tool(call.tool).fields:
-            if isinstance(field, Text | Texts):
-                value = call.fields[field.key]
-                texts = value if isinstance(value, tuple) else (str(value),)
-                if any(len(tokens_of(text, tokenizer)) > budget(field, scale) - 2 for text in texts):
-                    return True
-    return False
-
-
-def without_long_texts(reply: Reply, tokenizer: Any) -> Reply:
-    """The reply with each text that is near its budget left empty."""
-    scale = Depth(reply.plan.depth).scale
-    trace = []
-    for call in reply.trace:
-        kept = dict(call.fields)
-        for field in TOOLKIT.tool(call.tool).fields:
-            match field, kept[field.key]:
-                case Text(), str() as text if len(tokens_of(text, tokenizer)) > budget(field, scale) - 2:
-                    kept[field.key] = ""
-                case Texts(), tuple() as texts:
-                    room = budget(field, scale) - 2
-                    kept[field.key] = tuple(t if len(tokens_of(t, tokenizer)) <= room else "" for t in texts)
-        trace.append(call.model_copy(update={"fields": kept}))
-    return reply.model_copy(update={"trace": tuple(trace)})
+    return starts(tokenizer)
 
 
 def in_order(plan: Plan) -> Plan:
     names = [tool.name for tool in sorted(TOOLKIT.tools, key=rank)]
     return plan.model_copy(update={"tools": tuple(sorted(plan.tools, key=names.index))})
-
-
-FAMILIES: list[tuple[str, ...]] = [tuple(Risk), tuple(Decision), tuple(Topology), tuple(Depth), tuple(TOOLKIT.by_name)]
-FAMILIES += [("proceed", "refuse"), ("yes", "no"), ("0", "7", "07", "100", "101"), TOOLKIT.head_words("category")]
-WORDS = sorted({word for family in FAMILIES for word in family})
-WORD = re.compile("|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in WORDS))
-STRAY = ["x", "7", " ", '"', "<", "\n", "]", ";", "\\", "é", "</answer>", "<|im_start|>", "\r", ", "]
-
-
-def corrupted(text: str, chance: random.Random) -> str:
-    """A text that differs from a reply in one place."""
-    place = chance.randrange(len(text))
-    lines = text.splitlines(keepends=True)
-    line = chance.randrange(len(lines))
-    match chance.randrange(10):
-        case 0:
-            return text[:place] + text[place + 1 :]
-        case 1:
-            return text[:place] + chance.choice(STRAY) + text[place:]
-        case 2:
-            return text[:place] + chance.choice(STRAY) + text[place + 1 :]
-        case 3:
-            return "".join(lines[:line] + lines[line + 1 :])
-        case 4:
-            return "".join(lines[:line] + lines[line : line + 1] + lines[line:])
-        case 5:
-            other = chance.randrange(len(lines))
-            lines[line], lines[other] = lines[other], lines[line]
-            return "".join(lines)
-        case 6:
-            place = chance.randint(text.index("<answer>\n") + len("<answer>\n"), len(text))
-            return text[:place] + chance.choice(STRAY) + text[place:]
-        case _:
-            word = chance.choice(list(WORD.finditer(text)))
-            family = chance.choice([family for family in FAMILIES if word[0] in family])
-            return text[: word.start()] + chance.choice(family) + text[word.end() :]
-
-
-@settings(max_examples=160, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(reply=replies(TOOLKIT), chance=st.randoms(use_true_random=False), ordered=st.integers(0, 3))
-def test_all_agree_on_replies_and_corrupted_ones(
-    start: dict[Dialect, Start], machine: Machine, tokenizer: Any, reply: Reply, chance: random.Random, ordered: int
-) -> None:
-    if ordered:
-        reply = reply.model_copy(update={"plan": in_order(reply.plan)})
-    whole = print_reply(without_long_texts(reply, tokenizer), TOOLKIT)
-    for text in [whole, *(corrupted(whole, chance) for _ in range(14))]:
-        read = parse(text, TOOLKIT).reply
-        is_valid = verify(text, TOOLKIT).valid and read is not None and read.answer is not None
-        by_machine = takes(Machined(machine.start()), tokens_of(text, tokenizer), tokenizer.eos_token_id)
-        by_grammars = {dialect: grammars_take(text, dialect, start, tokenizer) for dialect in Dialect}
-        if not is_valid or read is None:
-            assert not by_machine, text
-            assert not any(by_grammars.values()), (by_grammars, text)
-        elif not is_near_a_budget(read, tokenizer):
-            assert by_machine, text
-            is_in_order = read.plan == in_order(read.plan)
-            assert by_grammars[Dialect.LARK] == is_in_order, text
-            assert by_grammars[Dialect.EBNF] == (is_in_order and "<|" not in str(read.answer)), text
-
-
-def written(tokens: Sequence[int], tokenizer: Any) -> str:
-    """The text of tokens, as a server decodes it: bytes that are no character become U+FFFD."""
-    table = Vocabulary.from_tokenizer(tokenizer).tokens
-    return b"".join(table[token] or b"" for token in tokens).decode("utf-8", "replace")
-
-
-def wander(walker: Walker, chance: random.Random, end: int) -> list[int]:
-    """Take random allowed tokens to the end."""
-    tokens: list[int] = []
-    while len(tokens) < 5000:
-        allowed = walker.allowed()
-        assert allowed, "dead end"
-        token = chance.choice(allowed)
-        if token == end:
-            return tokens
-        walker.advance(token)
-        tokens.append(token)
-    raise AssertionError("the walk does not end")
 
 
 @pytest.mark.parametrize("dialect", Dialect)
@@ -464,3 +217,48 @@ def test_the_law_of_plans_is_kept(start: dict[Dialect, Start], tokenizer: Any, d
         assert accepted == (plan_problem(TOOLKIT, plan) is None), plan
         taken += accepted
     assert 30 < taken < 270
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("depth", [Depth.BRIEF, Depth.STANDARD])
+@pytest.mark.parametrize("topology", Topology)
+def test_walks_are_those_of_the_topology(
+    start: dict[Dialect, Start], tokenizer: Any, dialect: Dialect, depth: Depth, topology: Topology
+) -> None:
+    """Walks along edges of the graph and beside them, back edges twice and calls too many included."""
+    tools = PLANS[topology] if depth is not Depth.BRIEF else (*PLANS[topology][:-1][:3], "SAFETY-GATE")
+    plan = Plan(**HEAD | {"topology": topology, "depth": depth}, tools=tools)
+    walks, chance, outcomes = graph(TOOLKIT, plan), random.Random(7), Counter[bool]()
+    for _ in range(120):
+        walk = [walks.start]
+        while walk[-1] != "SAFETY-GATE" and len(walk) <= depth.max_calls:
+            onward = walks.edges[walk[-1]] + walks.backward.get(walk[-1], ())
+            walk.append(chance.choice(onward if chance.random() < 0.95 else plan.tools))
+        reply = Reply(
+            plan=plan, trace=tuple(plain_call(TOOLKIT.tool(name)) for name in walk), answer="Could you clarify"
+        )
+        text = print_reply(reply, TOOLKIT)
+        rest = text.removeprefix(print_plan(plan))
+        taken = takes(start[dialect](reply_text(plan, dialect)), tokens_of(rest, tokenizer), tokenizer.eos_token_id)
+        assert taken == verify(text, TOOLKIT).valid, text
+        outcomes[taken] += 1
+    assert len(outcomes) == 2
+
+
+def plain_call(tool: Tool) -> Call:
+    """A call that says as little as may be, and clarifies at a closing gate."""
+    fields: dict[str, Value] = {}
+    for field in tool.fields:
+        match field:
+            case Flag():
+                fields[field.key] = True
+            case Level() | Choice():
+                words = bare_words(field)
+                fields[field.key] = next((word for word in ("clarify", "proceed", "medium") if word in words), words[0])
+            case Score():
+                fields[field.key] = 7
+            case Text():
+                fields[field.key] = ""
+            case Texts():
+                fields[field.key] = ()
+    return Call(tool=tool.name, fields=fields)
