@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from safer_protocol.toolkit import Toolkit, default_toolkit
+from safer_protocol.toolkit import default_toolkit
 from safer_server.admission import Admission
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.base import Engine
@@ -14,6 +14,7 @@ from safer_server.guard import Guard
 from safer_server.intake import Intake
 from safer_server.media import MediaLimits
 from safer_server.metrics import Metrics
+from safer_server.policies import Policies, load_policies
 from safer_server.readiness import Readiness
 from safer_server.routes.chat import chat_router
 from safer_server.routes.health import health_router
@@ -24,14 +25,14 @@ from safer_server.service import Service
 from safer_server.settings import Settings
 
 
-def create_app(settings: Settings, engine: Engine, toolkit: Toolkit | None = None) -> FastAPI:
-    """Build the app; it owns the engine from its start to its shutdown."""
-    toolkit = toolkit or default_toolkit()
-    guard = Guard(engine, toolkit, settings.request_seconds)
+def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:
+    """Build the app, with the default policy or those given; it owns the engine from its start to its shutdown."""
+    policies = policies or load_policies((), default_toolkit())
+    guard = Guard(engine, settings.request_seconds)
     admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after)
-    metrics = Metrics(engine, toolkit, admission)
+    metrics = Metrics(engine, policies, admission)
     readiness = Readiness(guard)
-    service = Service(guard, intake(settings, engine.model, toolkit), admission, metrics)
+    service = Service(guard, intake(settings, engine.model, policies), admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,18 +49,18 @@ def create_app(settings: Settings, engine: Engine, toolkit: Toolkit | None = Non
     add_error_handlers(app)
     app.include_router(chat_router(service, settings.max_body_bytes))
     app.include_router(models_router(engine.model))
-    app.include_router(protocol_router(toolkit))
-    app.include_router(health_router(readiness, engine, toolkit))
+    app.include_router(protocol_router(policies))
+    app.include_router(health_router(readiness, engine, policies))
     if settings.metrics:
         app.include_router(metrics_router(metrics))
     return app
 
 
-def intake(settings: Settings, model: str, toolkit: Toolkit) -> Intake:
+def intake(settings: Settings, model: str, policies: Policies) -> Intake:
     """Take the limits on requests from the settings."""
     return Intake(
         model=model,
-        toolkit=toolkit,
+        policies=policies,
         media=MediaLimits(settings.max_image_bytes, settings.max_image_pixels),
         max_images=settings.max_images,
         answer_tokens=settings.answer_tokens,

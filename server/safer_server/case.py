@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from safer_protocol.policy import Policy, default_policy
 from safer_protocol.prompt import ImagePart, Turn
+from safer_protocol.toolkit import default_toolkit
 from safer_server.engines.base import Constraint, Sampling
 
 Modality = Literal["text", "image", "text_image"]
@@ -40,6 +42,7 @@ class Case:
 
     turns: tuple[Turn, ...]
     coverage: Coverage
+    policy: Policy = field(default_factory=lambda: default_policy(default_toolkit()))
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint = field(default_factory=Constraint)
     completion_tokens: int | None = None

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import version
 
 from safer_protocol.categories import NO_HAZARD
+from safer_protocol.policy import Policy
 from safer_protocol.toolkit import Toolkit
 from safer_server.moderation import moderation_of
 from safer_server.record import Record
@@ -26,18 +27,21 @@ from safer_server.wire.response import (
     Verification,
 )
 
-DEFAULT_POLICY = "default"
-
 
 @dataclass(frozen=True)
 class Completion:
     """What all parts of one reply share."""
 
     model: str
-    toolkit: Toolkit
+    policy: Policy
     view: View
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(16)}")
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def toolkit(self) -> Toolkit:
+        """What the reply is made of."""
+        return self.policy.toolkit
 
     def whole(self, record: Record, reasoning: str) -> ChatCompletion:
         """The reply in one piece; `reasoning` is what the caller may see of plan and trace as text."""
@@ -49,7 +53,7 @@ class Completion:
             model=self.model,
             choices=(Choice(message=message, finish_reason=record.finish_reason),),
             usage=usage_of(record),
-            system_fingerprint=fingerprint(self.model, self.toolkit.hash),
+            system_fingerprint=fingerprint(self.model, self.policy.policy_hash),
             safer=self.safer(record),
             moderation=self.moderation(record),
         )
@@ -61,7 +65,7 @@ class Completion:
             created=self.created,
             model=self.model,
             choices=choices,
-            system_fingerprint=fingerprint(self.model, self.toolkit.hash),
+            system_fingerprint=fingerprint(self.model, self.policy.policy_hash),
         )
 
     def delta(self, delta: Delta) -> ChatCompletionChunk:
@@ -73,9 +77,9 @@ class Completion:
         finding = record.finding
         return Safer(
             trace_id=record.trace_id,
-            protocol_hash=self.toolkit.hash,
-            policy=DEFAULT_POLICY,
-            policy_hash=None,
+            protocol_hash=self.policy.protocol_hash,
+            policy=self.policy.name,
+            policy_hash=self.policy.policy_hash,
             plan=show_plan(record.plan, self.view),
             trace=show_trace(record.trace, self.view, self.toolkit),
             decision=record.decision,
@@ -94,9 +98,9 @@ class Completion:
 
 
 @cache
-def fingerprint(model: str, protocol_hash: str) -> str:
-    """Return a short name for version, model and protocol together."""
-    backend = f"{version('safer-toolkit')}/{model}/{protocol_hash}"
+def fingerprint(model: str, policy_hash: str) -> str:
+    """Return a short name for version, model and policy together."""
+    backend = f"{version('safer-toolkit')}/{model}/{policy_hash}"
     return f"fp_{hashlib.sha256(backend.encode()).hexdigest()[:12]}"
 
 

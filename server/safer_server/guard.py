@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
-from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
 from safer_protocol.violation import Code
 from safer_server.answer import Answer
@@ -35,10 +34,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Guard:
-    """Judges cases with one engine under one toolkit; a case that takes longer than `seconds` fails closed."""
+    """Judges cases with one engine, each under the toolkit of its policy; a case that takes longer than `seconds` fails closed."""
 
     engine: Engine
-    toolkit: Toolkit
     seconds: float
 
     async def judge(self, case: Case, waited: float = 0.0) -> AsyncGenerator[Event, None]:
@@ -47,10 +45,10 @@ class Guard:
         `waited` is the time in seconds that the case has spent in the queue. Raises `ContextLengthError` before the first
         event where the conversation is too long; whatever else goes wrong is a failure in the record.
         """
-        ledger = Ledger(case, self.toolkit, waited)
+        ledger = Ledger(case, waited)
         try:
             # 1. The engine writes plan, trace and answer in one pass.
-            request = EngineRequest(case.turns, case.sampling, case.constraint)
+            request = EngineRequest(case.turns, case.sampling, case.constraint, case.policy.toolkit)
             async with aclosing(_until(self.engine.stream(request), self.seconds)) as pieces:
                 async for piece in pieces:
                     ledger.charge(piece)
@@ -94,7 +92,7 @@ class Guard:
             decision = draft.verdict()
             if case.coverage.unjudged and decision is not Decision.REFUSE:
                 raise BrokenReplyError(Failure.UNJUDGED)
-            ledger.answer = Answer(decision, self.toolkit, case.stop)
+            ledger.answer = Answer(decision, case.policy.toolkit, case.stop)
             yield Decided(decision)
         # 4. Only now is the answer delivered, from where its opening agrees with the decision.
         if new := ledger.answer.add(draft.answer_text()):
@@ -106,7 +104,7 @@ class Guard:
         if answer is None:
             raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.UNFINISHED)
         is_cut = ledger.cut or ledger.stopped
-        report = verify(ledger.draft.head + answer.closed_text if is_cut else ledger.draft.text, self.toolkit)
+        report = verify(ledger.draft.head + answer.closed_text if is_cut else ledger.draft.text, ledger.toolkit)
         unfinished = any(violation.code is Code.INCOMPLETE for violation in report.violations)
         if unfinished or not (is_cut or answer.closed):
             raise BrokenReplyError(Failure.UNFINISHED)

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
+from safer_protocol.policy import Policy
 from safer_protocol.prompt import ImagePart, Role, Turn
 from safer_protocol.reply import Reply
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
 from safer_protocol.violation import Code
 from safer_server.case import Case, Coverage, Part, UnjudgedPart
-from safer_server.completion import DEFAULT_POLICY
 from safer_server.engines.base import Constraint, Sampling
 from safer_server.errors import InvalidRequestError, NotFoundError, TooLargeError
 from safer_server.media import MediaLimits, read_picture
+from safer_server.policies import Policies
 from safer_server.wire.request import AssistantMessage, ChatRequest, Message, SaferOptions, TextPart
 from safer_server.wire.request import ImagePart as WireImage
 
@@ -22,10 +23,10 @@ _PLAN_CODES = (Code.PLAN_VALUE, Code.PLAN_TOOLS, Code.UNKNOWN_TOOL)
 
 @dataclass(frozen=True)
 class Intake:
-    """What this server takes: its model, its toolkit and its limits."""
+    """What this server takes: its model, its policies and its limits."""
 
     model: str
-    toolkit: Toolkit
+    policies: Policies
     media: MediaLimits
     max_images: int
     answer_tokens: int
@@ -50,28 +51,24 @@ class Intake:
             raise TooLargeError(f"{param}: more than {self.max_images} pictures", param=param)
 
     def _check_options(self, options: SaferOptions) -> None:
-        if options.policy != DEFAULT_POLICY:
-            message = "safer.policy: there is no such policy"
-            raise NotFoundError(message, param="safer.policy", code="policy_not_found")
+        toolkit = self.policy(options).toolkit
         if options.plan is None:
             return
         if options.depth not in (None, options.plan.depth):
             message = "safer.depth: not the depth of the plan"
             raise InvalidRequestError(message, param="safer.depth", code="invalid_value")
-        problem = self._plan_problem(options.plan)
+        problem = _plan_problem(options.plan, toolkit)
         if problem is not None:
             key, message = problem
             raise InvalidRequestError(f"safer.plan.{key}: {message}", param=f"safer.plan.{key}", code="invalid_value")
 
-    def _plan_problem(self, plan: Plan) -> tuple[str, str] | None:
-        """Return the key and fault of a plan that the guard could not follow, or that would not let it refuse."""
-        report = verify(Reply(plan=plan, trace=(), answer=None), self.toolkit)
-        for violation in report.violations:
-            if violation.step is None and violation.code in _PLAN_CODES:
-                return violation.field or "tools", violation.message
-        if not self.toolkit.permitted_verdicts((Decision.REFUSE,), plan.risk, plan.category):
-            return "risk", "a plan given in advance must leave room for a refusal"
-        return None
+    def policy(self, options: SaferOptions) -> Policy:
+        """Return the policy that was asked for; raise `NotFoundError` where there is none of that name."""
+        policy = self.policies.get(options.policy)
+        if policy is None:
+            message = "safer.policy: there is no such policy"
+            raise NotFoundError(message, param="safer.policy", code="policy_not_found")
+        return policy
 
     async def case(self, request: ChatRequest) -> Case:
         """Build the case of a checked request, its pictures decoded."""
@@ -95,6 +92,7 @@ class Intake:
         return Case(
             turns=tuple(turns),
             coverage=Coverage(tuple(judged), tuple(unjudged)),
+            policy=self.policy(options),
             sampling=self._sampling(request),
             constraint=Constraint(depth=options.depth, plan=options.plan),
             completion_tokens=request.max_completion_tokens,
@@ -110,6 +108,17 @@ class Intake:
             seed=request.seed,
             answer_tokens=min(tokens for tokens in asked if tokens is not None),
         )
+
+
+def _plan_problem(plan: Plan, toolkit: Toolkit) -> tuple[str, str] | None:
+    """Return the key and fault of a plan that the guard could not follow, or that would not let it refuse."""
+    report = verify(Reply(plan=plan, trace=(), answer=None), toolkit)
+    for violation in report.violations:
+        if violation.step is None and violation.code in _PLAN_CODES:
+            return violation.field or "tools", violation.message
+    if not toolkit.permitted_verdicts((Decision.REFUSE,), plan.risk, plan.category):
+        return "risk", "a plan given in advance must leave room for a refusal"
+    return None
 
 
 def _role(message: Message) -> Role:

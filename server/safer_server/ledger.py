@@ -4,7 +4,6 @@ import secrets
 import time
 from dataclasses import replace
 
-from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import Report, verify
 from safer_server.answer import Answer
 from safer_server.case import Case
@@ -23,15 +22,15 @@ class Ledger:
     `cut` says that a token limit ended the reply, `report` is set by the final verification alone.
     """
 
-    def __init__(self, case: Case, toolkit: Toolkit, waited: float) -> None:
+    def __init__(self, case: Case, waited: float) -> None:
         self.case = case
-        self.draft = Draft(toolkit)
+        self.toolkit = case.policy.toolkit
+        self.draft = Draft(self.toolkit)
         self.answer: Answer | None = None
         self.report: Report | None = None
         self.failure: Failure | None = None
         self.started = False
         self.cut = False
-        self._toolkit = toolkit
         self._waited = waited
         self._tokens = Tokens()
         self._limited = False
@@ -90,13 +89,14 @@ class Ledger:
             failure=self.failure,
             plan=plan,
             trace=trace,
-            report=report or verify(draft.text, self._toolkit),
+            report=report or verify(draft.text, self.toolkit),
             finding=finding,
             answer=delivered if outcome in _DELIVERING else None,
             refusal=delivered if outcome is Outcome.REFUSED else FAILED_TEXT if self.failure else None,
             finish_reason=self._finish_reason(outcome),
             coverage=self.case.coverage,
             modality=self.case.modality,
+            policy=self.case.policy,
             tokens=self._tokens,
             timings=self._timings(),
         )

@@ -5,14 +5,15 @@
 
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from safer_protocol.toolkit import Toolkit
+from safer_protocol.policy import DEFAULT_POLICY
 from safer_server.admission import Admission
-from safer_server.completion import DEFAULT_POLICY
 from safer_server.engines.base import Engine
+from safer_server.policies import Policies
 from safer_server.record import Failure, Outcome, Record
 
 Endpoint = Literal["chat"]
@@ -27,7 +28,7 @@ _STEPS = tuple(range(1, 11))
 class Metrics:
     """All metrics, in a registry of their own."""
 
-    def __init__(self, engine: Engine, toolkit: Toolkit, admission: Admission) -> None:
+    def __init__(self, engine: Engine, policies: Policies, admission: Admission) -> None:
         self.registry = CollectorRegistry()
         self._engine = engine
         counter = partial(Counter, registry=self.registry)
@@ -57,20 +58,20 @@ class Metrics:
         gauge("safer_in_flight", "Requests being worked on.").set_function(lambda: admission.in_flight)
         gauge("safer_queue_depth", "Requests waiting for a slot.").set_function(lambda: admission.waiting)
         build = gauge("safer_build_info", "What is running; always 1.", ("version", "protocol_hash", "model", "engine"))
-        build.labels(version("safer-toolkit"), toolkit.hash, engine.model, engine.name).set(1)
-        self._announce()
+        build.labels(version("safer-toolkit"), policies[DEFAULT_POLICY].protocol_hash, engine.model, engine.name).set(1)
+        self._announce(policies)
 
-    def _announce(self) -> None:
+    def _announce(self, policies: Policies) -> None:
         """Create the series that a dashboard wants to see at zero before anything has happened."""
-        for outcome in Outcome:
-            self._requests.labels("chat", outcome, DEFAULT_POLICY)
+        for outcome, policy in product(Outcome, policies):
+            self._requests.labels("chat", outcome, policy)
         for failure in Failure:
             self._failures.labels(failure)
 
     def observe(self, record: Record, endpoint: Endpoint) -> None:
         """Count a closed case."""
         timings, outcome = record.timings, record.outcome
-        self._requests.labels(endpoint, outcome, DEFAULT_POLICY).inc()
+        self._requests.labels(endpoint, outcome, record.policy.name).inc()
         self._request_seconds.labels(endpoint, outcome).observe(timings.total / 1000)
         for stage in ("queue", "plan", "trace", "answer"):
             spent: float | None = getattr(timings, stage)
@@ -87,7 +88,7 @@ class Metrics:
             self._observe_decision(record, record.decision, record.finding.category)
 
     def _observe_decision(self, record: Record, decision: str, category: str) -> None:
-        self._decisions.labels(decision, category, record.modality, DEFAULT_POLICY, self._engine.model).inc()
+        self._decisions.labels(decision, category, record.modality, record.policy.name, self._engine.model).inc()
         if record.timings.decision is not None:
             self._decision_seconds.observe(record.timings.decision / 1000)
         self._steps.observe(len(record.trace))

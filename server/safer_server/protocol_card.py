@@ -8,7 +8,8 @@ from safer_protocol.categories import Category
 from safer_protocol.decision import Decision, Risk
 from safer_protocol.personas import Persona
 from safer_protocol.plan import Depth, Plan, Topology
-from safer_protocol.toolkit import GRAMMAR_VERSION, Toolkit
+from safer_protocol.policy import Policy
+from safer_protocol.toolkit import GRAMMAR_VERSION
 from safer_protocol.tools import Tool
 from safer_protocol.trace import Call
 from safer_protocol.violation import Code
@@ -49,6 +50,9 @@ class ProtocolCard(BaseModel):
 
     object: Literal["protocol"] = "protocol"
     protocol_hash: str
+    policy: str
+    policy_hash: str
+    untrained: tuple[str, ...]
     grammar: Grammar
     tools: tuple[Tool, ...]
     personas: tuple[Persona, ...]
@@ -57,16 +61,21 @@ class ProtocolCard(BaseModel):
     decisions: tuple[Decision, ...]
     risks: tuple[Risk, ...]
     permitted: dict[Risk, tuple[Decision, ...]]
+    outcomes: dict[str, tuple[Decision, ...]]
     openings: dict[Decision, tuple[str, ...]]
     categories: tuple[Category, ...]
     violation_codes: tuple[Code, ...]
     schemas: dict[str, Any]
 
 
-def protocol_card(toolkit: Toolkit) -> ProtocolCard:
-    """Describe a toolkit."""
+def protocol_card(policy: Policy) -> ProtocolCard:
+    """Describe the toolkit of a policy; `untrained` names what the checkpoint was not trained for."""
+    toolkit = policy.toolkit
     return ProtocolCard(
-        protocol_hash=toolkit.hash,
+        protocol_hash=policy.protocol_hash,
+        policy=policy.name,
+        policy_hash=policy.policy_hash,
+        untrained=policy.untrained,
         grammar=Grammar(),
         tools=toolkit.tools,
         personas=toolkit.personas,
@@ -77,6 +86,7 @@ def protocol_card(toolkit: Toolkit) -> ProtocolCard:
         decisions=tuple(Decision),
         risks=tuple(Risk),
         permitted=dict(toolkit.permitted),
+        outcomes=dict(toolkit.outcomes),
         openings=dict(toolkit.openings),
         categories=toolkit.categories,
         violation_codes=tuple(Code),

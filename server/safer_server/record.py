@@ -7,6 +7,7 @@ from typing import Literal
 from safer_protocol.categories import NO_HAZARD
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
+from safer_protocol.policy import Policy
 from safer_protocol.tools import RISK_KEY
 from safer_protocol.trace import Standing, Trace
 from safer_protocol.verify import Report
@@ -93,6 +94,7 @@ class Record:
     finish_reason: FinishReason
     coverage: Coverage
     modality: Modality
+    policy: Policy
     tokens: Tokens
     timings: Timings
 

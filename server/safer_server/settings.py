@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
     engine: EngineName = Field(default="hf", description="What generates tokens: hf or scripted.")
     model: Path = Field(default=PACKAGED_CHECKPOINT, description="Directory of the checkpoint to serve.")
+    policies: tuple[Path, ...] = Field(
+        default=(),
+        description="Policy files (YAML) to serve beside the default policy; in the environment a JSON list.",
+    )
     allow_protocol_mismatch: bool = Field(
         default=False, description="Serve a checkpoint although it was trained on another protocol, or on none."
     )

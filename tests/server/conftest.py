@@ -19,7 +19,7 @@ from safer_protocol.text import print_reply
 from safer_protocol.toolkit import default_toolkit
 from safer_server.app import create_app
 from safer_server.engines.base import EngineRequest
-from safer_server.engines.markers import Markers
+from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.settings import Settings
 
@@ -44,7 +44,7 @@ def written() -> Callable[[str], str]:
     """Give the reply that the shipped script writes for a message."""
 
     def write(message: str) -> str:
-        return print_reply(Markers(TOOLKIT)(EngineRequest((Turn("user", (message,)),))), TOOLKIT)
+        return print_reply(by_markers(EngineRequest((Turn("user", (message,)),))), TOOLKIT)
 
     return write
 

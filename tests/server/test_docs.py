@@ -29,6 +29,7 @@ def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
         default = field.default
         written = str(default).lower() if isinstance(default, bool) else str(default)
         written = "the checkpoint that ships" if default == PACKAGED_CHECKPOINT else written
+        written = "none" if default == () else written
         rows.append(f"| `SAFER_{name.upper()}` | {written} | {field.description} |")
     assert [line for line in SETTINGS.splitlines() if line.startswith("| `")] == rows
 

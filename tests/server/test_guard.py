@@ -16,7 +16,7 @@ from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
 from safer_server.case import Case, Coverage, Part, UnjudgedPart
 from safer_server.engines.base import Constraint, EngineRequest, EngineUnavailableError, Sampling
-from safer_server.engines.markers import Markers
+from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import Script, ScriptedEngine, Take
 from safer_server.events import Decided, Delivered, Event, Finished, Reasoning
 from safer_server.guard import Guard
@@ -32,14 +32,14 @@ def case(message: str = "hello") -> Case:
 
 
 def reply(message: str) -> str:
-    return print_reply(Markers(TOOLKIT)(EngineRequest((Turn("user", (message,)),))), TOOLKIT)
+    return print_reply(by_markers(EngineRequest((Turn("user", (message,)),))), TOOLKIT)
 
 
 def judge(asked: Case, script: Script | None = None, characters: int = 4, seconds: float = 30) -> list[Event]:
     """Run the guard to its end."""
 
     async def run() -> list[Event]:
-        guard = Guard(ScriptedEngine(script, characters=characters), TOOLKIT, seconds)
+        guard = Guard(ScriptedEngine(script, characters=characters), seconds)
         return [event async for event in guard.judge(asked)]
 
     return asyncio.run(run())
@@ -184,7 +184,7 @@ def test_an_engine_that_cannot_be_reached_is_told_apart() -> None:
 def test_a_case_that_takes_too_long_fails_closed() -> None:
     async def run() -> list[Event]:
         engine = ScriptedEngine(lambda _: Take(reply("hello"), wait_at=60, event=asyncio.Event()))
-        return [event async for event in Guard(engine, TOOLKIT, 0.05).judge(case())]
+        return [event async for event in Guard(engine, 0.05).judge(case())]
 
     assert record_of(asyncio.run(run())).failure is Failure.TIMEOUT
 
@@ -265,7 +265,7 @@ def test_stop_texts_do_not_cut_a_refusal() -> None:
 def test_closing_the_guard_cancels_the_engine() -> None:
     async def run(events_taken: int) -> int:
         engine = ScriptedEngine()
-        events = Guard(engine, TOOLKIT, 30).judge(case())
+        events = Guard(engine, 30).judge(case())
         for _ in range(events_taken):
             await anext(events)
         await events.aclose()
@@ -279,7 +279,7 @@ def test_cancelling_the_task_cancels_the_engine() -> None:
         engine = ScriptedEngine(lambda _: Take(reply("hello"), wait_at=60, event=asyncio.Event()))
 
         async def consume() -> None:
-            async for event in Guard(engine, TOOLKIT, 30).judge(case()):
+            async for event in Guard(engine, 30).judge(case()):
                 if isinstance(event, Reasoning) and event.line == "</plan>\n":
                     planned.set()
 

@@ -39,6 +39,6 @@ def test_not_ready_where_the_canary_fails(in_process: Callable[..., TestClient])
 def test_the_canary(text: str | None, passes: bool, written: Callable[[str], str]) -> None:
     async def run() -> bool:
         engine = ScriptedEngine(lambda _: Take(written("steal") if text is None else text))
-        return await Readiness(Guard(engine, default_toolkit(), 10)).try_canary()
+        return await Readiness(Guard(engine, 10)).try_canary()
 
     assert asyncio.run(run()) is passes

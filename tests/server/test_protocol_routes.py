@@ -48,7 +48,8 @@ def verify(in_process: Callable[..., TestClient]) -> Callable[..., dict[str, Any
         response = client.post("/v1/traces/verify", json=body)
         assert response.status_code == 200, response.text
         told: dict[str, Any] = response.json()
-        assert told.pop("protocol_hash") == TOOLKIT.hash
+        assert told.pop("protocol_hash") == told.pop("policy_hash") == TOOLKIT.hash
+        assert told.pop("policy") == "default"
         return told
 
     return send

@@ -15,7 +15,7 @@ from safer_protocol.toolkit import default_toolkit
 from safer_protocol.topology import plan_menu
 from safer_protocol.verify import verify
 from safer_server.engines.base import Constraint, EngineError, EngineRequest, Piece, Sampling
-from safer_server.engines.markers import MARKERS, Markers
+from safer_server.engines.markers import MARKERS, by_markers
 from safer_server.engines.scripted import ScriptedEngine, Take, table
 
 TOOLKIT = default_toolkit()
@@ -34,7 +34,7 @@ def pieces(engine: ScriptedEngine, asked: EngineRequest) -> list[Piece]:
 
 @pytest.mark.parametrize("word", [*MARKERS, "hello"])
 def test_a_marker_word_decides(word: str) -> None:
-    reply = Markers(TOOLKIT)(request(f"Something about {word.upper()}, please"))
+    reply = by_markers(request(f"Something about {word.upper()}, please"))
     report = verify(reply, TOOLKIT)
     assert report.valid
     assert report.decision == (MARKERS[word].decision if word in MARKERS else Decision.ALLOW)
@@ -57,14 +57,14 @@ def plans(draw: st.DrawFn) -> Plan:
 @settings(max_examples=200, deadline=None)
 @given(plan=plans(), word=st.sampled_from([*MARKERS, "hello"]))
 def test_every_plan_of_a_caller_is_followed_to_a_valid_reply(plan: Plan, word: str) -> None:
-    reply = Markers(TOOLKIT)(request(word, constraint=Constraint(plan=plan)))
+    reply = by_markers(request(word, constraint=Constraint(plan=plan)))
     assert reply.plan == plan
     assert verify(reply, TOOLKIT).violations == ()
 
 
 def test_a_picture_is_looked_for() -> None:
     asked = EngineRequest((Turn("user", ("hello", ImagePart(None))),))
-    assert Markers(TOOLKIT)(asked).plan.tools[0] == "OCR-EXTRACT"
+    assert by_markers(asked).plan.tools[0] == "OCR-EXTRACT"
 
 
 @pytest.mark.parametrize("characters", [1, 4, 1000])
@@ -94,4 +94,4 @@ def test_faults_happen_where_they_are_scripted() -> None:
 def test_a_table_answers_what_it_knows() -> None:
     script = table({"known": "from the table"})
     assert script(request("known")) == "from the table"
-    assert script(request("steal")) == Markers(TOOLKIT)(request("steal"))
+    assert script(request("steal")) == by_markers(request("steal"))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safer_server.cli.options import AllowMismatch, EngineKind, Model, engine_of, settings_with
+from safer_server.cli.options import AllowMismatch, EngineKind, Model, engine_of, policies_of, settings_with
 
 if TYPE_CHECKING:
     from safer_server.cli.display import Display
     from safer_server.engines.base import Engine
+    from safer_server.policies import Policies
     from safer_server.settings import Settings
 
 Question = Annotated[str, typer.Argument(help="What to ask.")]
@@ -20,6 +21,9 @@ Images = Annotated[
     typer.Option("--image", help="A picture to show; may be given several times.", exists=True, dir_okay=False),
 ]
 Depth = Annotated[str | None, typer.Option(help="How much the trace may say: brief, standard or full.")]
+Policy = Annotated[
+    Path | None, typer.Option(help="A policy file to answer under; a server has its own.", exists=True, dir_okay=False)
+]
 Url = Annotated[str | None, typer.Option(help="Ask a running server, such as http://127.0.0.1:8000.")]
 
 
@@ -30,6 +34,7 @@ def ask(
     url: Url = None,
     model: Model = None,
     engine: EngineKind = None,
+    policy: Policy = None,
     allow_protocol_mismatch: AllowMismatch = None,
 ) -> None:
     """Ask one question and watch plan, steps and answer as they come.
@@ -49,8 +54,13 @@ def ask(
     if url is not None:
         verified = _ask_server(url.rstrip("/").removesuffix("/v1"), body, display)
     else:
-        settings = settings_with(model=model, engine=engine, allow_protocol_mismatch=allow_protocol_mismatch)
-        verified = _ask_here(settings, engine_of(settings), body, display)
+        files = (policy,) if policy else None
+        settings = settings_with(
+            model=model, engine=engine, policies=files, allow_protocol_mismatch=allow_protocol_mismatch
+        )
+        policies = policies_of(settings)
+        body.setdefault("safer", {})["policy"] = list(policies)[-1]
+        verified = _ask_here(settings, engine_of(settings, policies), policies, body, display)
     if not verified:
         raise typer.Exit(1)
 
@@ -62,12 +72,13 @@ def _data_url(path: Path) -> str:
     return f"data:{kind};base64,{b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def _ask_here(settings: "Settings", engine: "Engine", body: dict[str, Any], display: "Display") -> bool:
+def _ask_here(
+    settings: "Settings", engine: "Engine", policies: "Policies", body: dict[str, Any], display: "Display"
+) -> bool:
     import asyncio
 
     from pydantic import ValidationError
 
-    from safer_protocol.toolkit import default_toolkit
     from safer_server.app import intake
     from safer_server.body import invalid
     from safer_server.errors import ApiError
@@ -75,14 +86,13 @@ def _ask_here(settings: "Settings", engine: "Engine", body: dict[str, Any], disp
     from safer_server.guard import Guard
     from safer_server.wire.request import ChatRequest
 
-    toolkit = default_toolkit()
-    door = intake(settings, engine.model, toolkit)
+    door = intake(settings, engine.model, policies)
 
     async def run() -> bool:
         request = ChatRequest.model_validate_json(json.dumps({**body, "model": engine.model}))
         door.check(request)
         refused = verified = False
-        async for event in Guard(engine, toolkit, settings.request_seconds).judge(await door.case(request)):
+        async for event in Guard(engine, settings.request_seconds).judge(await door.case(request)):
             match event:
                 case Reasoning(line):
                     display.reasoning(line)

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from safer_server.engines.base import Engine
+    from safer_server.policies import Policies
     from safer_server.settings import Settings
 
 Model = Annotated[
@@ -16,6 +17,10 @@ Model = Annotated[
 EngineKind = Annotated[
     str | None,
     typer.Option(help="hf (default; a transformers checkpoint) or scripted (no model).", envvar="SAFER_ENGINE"),
+]
+PolicyFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--policy", help="A policy file to serve beside the default policy; may be given several times."),
 ]
 AllowMismatch = Annotated[
     bool | None,
@@ -42,16 +47,25 @@ def settings_with(**options: object) -> "Settings":
         raise typer.Exit(2) from None
 
 
-def engine_of(settings: "Settings") -> "Engine":
-    """Open the engine; ends the program where it cannot be opened."""
+def policies_of(settings: "Settings") -> "Policies":
+    """Read the policy files; ends the program where one of them cannot be used."""
     from safer_protocol.toolkit import default_toolkit
+    from safer_server.policies import PolicyFileError, load_policies
+
+    try:
+        return load_policies(settings.policies, default_toolkit())
+    except PolicyFileError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def engine_of(settings: "Settings", policies: "Policies") -> "Engine":
+    """Open the engine; ends the program where it cannot be opened."""
     from safer_server.checkpoint import CheckpointError
     from safer_server.engines.table import MissingExtraError, open_engine
 
     try:
-        return open_engine(
-            settings.engine, settings.model, default_toolkit(), allow_mismatch=settings.allow_protocol_mismatch
-        )
+        return open_engine(settings.engine, settings.model, policies, allow_mismatch=settings.allow_protocol_mismatch)
     except (CheckpointError, MissingExtraError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from safer_server.cli.options import AllowMismatch, EngineKind, Model, engine_of, settings_with
+from safer_server.cli.options import (
+    AllowMismatch,
+    EngineKind,
+    Model,
+    PolicyFiles,
+    engine_of,
+    policies_of,
+    settings_with,
+)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.", envvar="SAFER_HOST")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on. Default: 8000.", envvar="SAFER_PORT")]
@@ -15,6 +23,7 @@ def serve(
     port: Port = None,
     model: Model = None,
     engine: EngineKind = None,
+    policy: PolicyFiles = None,
     allow_protocol_mismatch: AllowMismatch = None,
 ) -> None:
     """Serve the OpenAI-compatible API over HTTP.
@@ -27,7 +36,13 @@ def serve(
     from safer_server.app import create_app
 
     settings = settings_with(
-        host=host, port=port, model=model, engine=engine, allow_protocol_mismatch=allow_protocol_mismatch
+        host=host,
+        port=port,
+        model=model,
+        engine=engine,
+        policies=policy or None,
+        allow_protocol_mismatch=allow_protocol_mismatch,
     )
-    app = create_app(settings, engine_of(settings))
+    policies = policies_of(settings)
+    app = create_app(settings, engine_of(settings, policies), policies)
     uvicorn.run(app, host=settings.host, port=settings.port, log_level=settings.log_level, server_header=False)

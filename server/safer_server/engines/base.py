@@ -1,11 +1,12 @@
 """The contract between the guard and whatever generates tokens."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from safer_protocol.plan import Depth, Plan
 from safer_protocol.prompt import Turn
+from safer_protocol.toolkit import Toolkit, default_toolkit
 
 FinishReason = Literal["stop", "length"]
 
@@ -36,6 +37,8 @@ class EngineRequest:
     turns: tuple[Turn, ...]
     sampling: Sampling = Sampling()
     constraint: Constraint = Constraint()
+    toolkit: Toolkit = field(default_factory=default_toolkit)
+    """What the reply may be made of; an engine serves the toolkits that it was opened with."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Engine(Protocol):
     model: str
     """Name of the served model."""
 
-    def stream(self, request: EngineRequest) -> AsyncIterator[Piece]:
+    def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
         """Yield the reply as it is written; raise `EngineError` on a fault; closing the iterator cancels generation."""
         ...
 

@@ -7,16 +7,18 @@ position with one of them needs no drawing. Requests are served one at a time, i
 import asyncio
 import codecs
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_cache_path
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils import logging
 
-from safer_protocol.constrain.cache import compile_blocks
+from safer_protocol.constrain.cache import Progress, compile_blocks
 from safer_protocol.constrain.forced import forced_tokens
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.row import Ids
@@ -37,8 +39,9 @@ class HfEngine:
 
     name = "hf"
 
-    def __init__(self, checkpoint: Path, toolkit: Toolkit) -> None:
-        """Load weights, tokenizer and image processor from a directory, and compile the mask machine."""
+    def __init__(self, checkpoint: Path, toolkits: Sequence[Toolkit], progress: Progress | None = None) -> None:
+        """Load a checkpoint from its directory, and compile or load a mask machine for each toolkit that will be asked for."""
+        logging.disable_progress_bar()
         self.model = checkpoint.name
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
@@ -49,7 +52,12 @@ class HfEngine:
         if self._device.type == "cpu" and self._network.num_parameters() <= SMALL:
             torch.set_num_threads(1)
         vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
-        self._machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
+        folder = user_cache_path("safer-toolkit") / "blocks"
+        self._machines = {
+            toolkit.hash: Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary, folder, progress))
+            for toolkit in toolkits
+        }
+        self._tokens = vocabulary.tokens
         self._context: int = self._network.config.text_config.max_position_embeddings
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hf-engine")
         self._closed = False
@@ -86,6 +94,8 @@ class HfEngine:
     def _work(
         self, request: EngineRequest, emit: Callable[[Piece | Exception | None], None], cancelled: threading.Event
     ) -> None:
+        if cancelled.is_set():
+            return
         try:
             for piece in self._write(request):
                 if cancelled.is_set():
@@ -101,7 +111,9 @@ class HfEngine:
     @torch.inference_mode()
     def _write(self, request: EngineRequest) -> Iterator[Piece]:
         sampling, asked = request.sampling, request.constraint
-        cursor = self._machine.start(depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens)
+        cursor = self._machines[request.toolkit.hash].start(
+            depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens
+        )
         inputs = self._inputs(request, cursor.prefix)
         length: int = inputs["input_ids"].shape[1]
         if length + REPLY_ROOM + sampling.answer_tokens > self._context:
@@ -123,7 +135,7 @@ class HfEngine:
                 yield Piece("", tokens=1, finish="length" if cursor.cut else "stop")
                 return
             tokens = [token, *forced_tokens(cursor, self._tokenizer)]
-            written += b"".join(self._machine.vocabulary.tokens[forced] or b"" for forced in tokens[1:])
+            written += b"".join(self._tokens[forced] or b"" for forced in tokens[1:])
             yield Piece(decoder.decode(written), tokens=len(tokens))
             output = self._network(
                 input_ids=torch.tensor([tokens], device=self._device),

@@ -15,7 +15,7 @@ from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.prompt import ImagePart
 from safer_protocol.reply import Reply
 from safer_protocol.toolkit import Toolkit
-from safer_protocol.topology import ends_walk, graph
+from safer_protocol.topology import ends_walk, graph, plan_menu
 from safer_protocol.trace import Call, Standing
 from safer_server.engines.base import EngineRequest
 
@@ -54,44 +54,44 @@ _FIRST_TOOLS = ("KEYWORD-FLAGGING", "INTENT-RADAR", "RISK-SCORER", "SAFETY-GATE"
 _PICTURE_TOOLS = ("OCR-EXTRACT", *_FIRST_TOOLS[1:])
 
 
-class Markers:
-    """Writes a valid reply for every request."""
+def by_markers(request: EngineRequest) -> Reply:
+    """Plan, trace and answer by the first marker word of the user's last message."""
+    last = request.turns[-1]
+    words = re.findall(r"[a-z]+", last.text.lower())
+    ruling = next((MARKERS[word] for word in words if word in MARKERS), HARMLESS)
+    pictured = any(isinstance(part, ImagePart) for part in last.parts)
+    depth = request.constraint.depth or Depth.STANDARD
+    plan = request.constraint.plan or _plan(request.toolkit, ruling, depth, pictured)
+    trace, decision = _walk(request.toolkit, plan, ruling)
+    opening = next(iter(request.toolkit.openings[decision]), "")
+    return Reply(plan=plan, trace=trace, answer=opening + _REST[decision])
 
-    def __init__(self, toolkit: Toolkit) -> None:
-        self._toolkit = toolkit
 
-    def __call__(self, request: EngineRequest) -> Reply:
-        """Plan, trace and answer by the first marker word of the user's last message."""
-        last = request.turns[-1]
-        words = re.findall(r"[a-z]+", last.text.lower())
-        ruling = next((MARKERS[word] for word in words if word in MARKERS), HARMLESS)
-        pictured = any(isinstance(part, ImagePart) for part in last.parts)
-        plan = request.constraint.plan or Plan(
-            category=ruling.category,
-            risk=ruling.risk,
-            persona=ruling.persona,
-            topology=Topology.MESH,
-            depth=request.constraint.depth or Depth.STANDARD,
-            tools=_PICTURE_TOOLS if pictured else _FIRST_TOOLS,
-        )
-        trace, decision = self._walk(plan, ruling)
-        opening = next(iter(self._toolkit.openings[decision]), "")
-        return Reply(plan=plan, trace=trace, answer=opening + _REST[decision])
+def _plan(toolkit: Toolkit, ruling: Ruling, depth: Depth, pictured: bool) -> Plan:
+    """List the usual tools, or in a toolkit that lacks one of them the first that may stand there."""
+    wanted = _PICTURE_TOOLS if pictured else _FIRST_TOOLS
+    head = {"category": ruling.category, "risk": ruling.risk, "persona": ruling.persona, "topology": Topology.MESH}
+    known = {key: word if word in (words := toolkit.head_words(key)) else words[-1] for key, word in head.items()}
+    tools: list[str] = []
+    while not (menu := plan_menu(toolkit, Topology(known["topology"]), depth, tools)).may_end:
+        usual = [name for name in wanted if name in menu.tools and name not in tools]
+        last = [name for name in menu.tools if len(tools) > 1 and toolkit.tool(name).is_closing_gate]
+        tools.append((usual or last or menu.tools)[0])
+    return Plan(**known, depth=depth, tools=tuple(tools))
 
-    def _walk(self, plan: Plan, ruling: Ruling) -> tuple[tuple[Call, ...], Decision]:
-        """Call every tool that the plan's graph leads to, until one decides."""
-        walks, standing = graph(self._toolkit, plan), Standing(plan.risk, plan.category)
-        calls: list[Call] = []
-        while not calls or not ends_walk(calls[-1], self._toolkit):
-            tool = self._toolkit.tool(walks.successors([call.tool for call in calls])[0])
-            verdicts = self._toolkit.permitted_verdicts(tool.verdicts, standing.risk, standing.category)
-            wanted = (*(word for word in (PROCEED, ruling.decision) if word in verdicts), *verdicts)
-            words = (*wanted[:1], ruling.category, ruling.intent)
-            calls.append(
-                Call(tool=tool.name, fields={field.key: _value(field, ruling, words) for field in tool.fields})
-            )
-            standing = standing.after(calls[-1])
-        return tuple(calls), Decision(wanted[0])
+
+def _walk(toolkit: Toolkit, plan: Plan, ruling: Ruling) -> tuple[tuple[Call, ...], Decision]:
+    """Call every tool that the plan's graph leads to, until one decides."""
+    walks, standing = graph(toolkit, plan), Standing(plan.risk, plan.category)
+    calls: list[Call] = []
+    while not calls or not ends_walk(calls[-1], toolkit):
+        tool = toolkit.tool(walks.successors([call.tool for call in calls])[0])
+        verdicts = toolkit.permitted_verdicts(tool.verdicts, standing.risk, standing.category)
+        wanted = (*(word for word in (PROCEED, ruling.decision) if word in verdicts), *verdicts)
+        words = (*wanted[:1], ruling.category, ruling.intent)
+        calls.append(Call(tool=tool.name, fields={field.key: _value(field, ruling, words) for field in tool.fields}))
+        standing = standing.after(calls[-1])
+    return tuple(calls), Decision(wanted[0])
 
 
 def _value(field: Field, ruling: Ruling, words: tuple[str, ...]) -> Value:

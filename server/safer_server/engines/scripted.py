@@ -1,7 +1,7 @@
 """The scripted engine: deterministic, without a model; for tests, load runs and demonstrations of the API.
 
 A script says what to write for a request, and what goes wrong meanwhile. The one that ships is
-`safer_server.engines.markers.Markers`.
+`safer_server.engines.markers.by_markers`.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from safer_protocol.reply import Reply
 from safer_protocol.text import ANSWER_CLOSE, ANSWER_OPEN, print_reply
-from safer_protocol.toolkit import Toolkit, default_toolkit
+from safer_protocol.toolkit import Toolkit
 from safer_server.engines.base import EngineError, EngineRequest, FinishReason, Piece
-from safer_server.engines.markers import Markers
+from safer_server.engines.markers import by_markers
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class ScriptedEngine:
         *,
         model: str = "scripted",
         characters: int = 4,
-        toolkit: Toolkit | None = None,
     ) -> None:
         self.model = model
         self.up = True
@@ -52,14 +51,13 @@ class ScriptedEngine:
         self.cancelled = 0
         """How many replies were closed before their end."""
         self.requests: list[EngineRequest] = []
-        self._toolkit = toolkit or default_toolkit()
-        self._script = script or Markers(self._toolkit)
+        self._script = script or by_markers
         self._characters = characters
 
     async def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
         """Yield the scripted reply."""
         self.requests.append(request)
-        take = self._take(self._script(request))
+        take = _take(self._script(request), request.toolkit)
         text, finish = self._limit(take.text, request.sampling.answer_tokens)
         ended = False
         try:
@@ -82,15 +80,6 @@ class ScriptedEngine:
         finally:
             self.cancelled += not ended
 
-    def _take(self, scripted: Take | Reply | str) -> Take:
-        match scripted:
-            case Take():
-                return scripted
-            case Reply():
-                return Take(print_reply(scripted, self._toolkit))
-            case str():
-                return Take(scripted)
-
     def _limit(self, text: str, answer_tokens: int) -> tuple[str, FinishReason]:
         """Close an answer that is too long, as every engine does."""
         head, opening, answer = text.partition(f"{ANSWER_OPEN}\n")
@@ -107,12 +96,21 @@ class ScriptedEngine:
         """Nothing to release."""
 
 
-def table(replies: Mapping[str, Take | Reply | str], otherwise: Script | None = None) -> Script:
+def _take(scripted: Take | Reply | str, toolkit: Toolkit) -> Take:
+    match scripted:
+        case Take():
+            return scripted
+        case Reply():
+            return Take(print_reply(scripted, toolkit))
+        case str():
+            return Take(scripted)
+
+
+def table(replies: Mapping[str, Take | Reply | str], otherwise: Script = by_markers) -> Script:
     """Make a script that looks the user's last message up; `otherwise` decides on other messages."""
-    rest = otherwise or Markers(default_toolkit())
 
     def script(request: EngineRequest) -> Take | Reply | str:
         known = replies.get(request.turns[-1].text)
-        return rest(request) if known is None else known
+        return otherwise(request) if known is None else known
 
     return script

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from safer_protocol.toolkit import Toolkit
+from safer_protocol.policy import DEFAULT_POLICY
 from safer_server.checkpoint import check_protocol
 from safer_server.engines.base import Engine
+from safer_server.policies import Policies
 
 EngineName = Literal["hf", "scripted"]
 
@@ -14,19 +15,19 @@ class MissingExtraError(Exception):
     """An engine whose packages are not installed; the message is the line that installs them."""
 
 
-def open_engine(name: EngineName, model: Path, toolkit: Toolkit, *, allow_mismatch: bool = False) -> Engine:
+def open_engine(name: EngineName, model: Path, policies: Policies, *, allow_mismatch: bool = False) -> Engine:
     """Build the engine; `model` is the checkpoint's directory. Raise `CheckpointError` or `MissingExtraError`."""
     match name:
         case "scripted":
             from safer_server.engines.scripted import ScriptedEngine
 
-            return ScriptedEngine(toolkit=toolkit)
+            return ScriptedEngine()
         case "hf":
             if not allow_mismatch:
-                check_protocol(model, toolkit)
+                check_protocol(model, policies[DEFAULT_POLICY].toolkit)
             try:
                 from safer_server.engines.hf import HfEngine
             except ModuleNotFoundError as error:
                 message = f"the hf engine needs {error.name}: pip install 'safer-toolkit[serve]'"
                 raise MissingExtraError(message) from None
-            return HfEngine(model, toolkit)
+            return HfEngine(model, [policy.toolkit for policy in policies.values()])

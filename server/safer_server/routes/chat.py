@@ -32,7 +32,7 @@ def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
         body = await read_model(request, ChatRequest, max_body_bytes)
         service.intake.check(body)
         options = body.safer or SaferOptions()
-        completion = Completion(service.intake.model, service.intake.toolkit, options.trace)
+        completion = Completion(service.intake.model, service.intake.policy(options), options.trace)
         events = service.chat(body)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(aclosing(events))

@@ -5,9 +5,10 @@ from importlib.metadata import version
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from safer_protocol.toolkit import Toolkit
+from safer_protocol.policy import DEFAULT_POLICY
 from safer_server.engines.base import Engine
 from safer_server.errors import UnavailableError
+from safer_server.policies import Policies
 from safer_server.readiness import Readiness
 
 
@@ -22,11 +23,12 @@ class Version(BaseModel):
 
     version: str
     protocol_hash: str
+    policies: dict[str, str]
     model: str
     engine: str
 
 
-def health_router(readiness: Readiness, engine: Engine, toolkit: Toolkit) -> APIRouter:
+def health_router(readiness: Readiness, engine: Engine, policies: Policies) -> APIRouter:
     """Tell orchestrators how it goes."""
     router = APIRouter()
 
@@ -45,7 +47,11 @@ def health_router(readiness: Readiness, engine: Engine, toolkit: Toolkit) -> API
     @router.get("/version")
     async def get_version() -> Version:
         return Version(
-            version=version("safer-toolkit"), protocol_hash=toolkit.hash, model=engine.model, engine=engine.name
+            version=version("safer-toolkit"),
+            protocol_hash=policies[DEFAULT_POLICY].protocol_hash,
+            policies={name: policy.policy_hash for name, policy in policies.items()},
+            model=engine.model,
+            engine=engine.name,
         )
 
     return router

@@ -8,12 +8,15 @@ from pydantic_core import PydanticCustomError
 
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
+from safer_protocol.policy import DEFAULT_POLICY, Policy
 from safer_protocol.reply import Reply
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
 from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Violation
 from safer_server.body import read_model
+from safer_server.errors import NotFoundError
+from safer_server.policies import Policies
 from safer_server.protocol_card import ProtocolCard, protocol_card
 from safer_server.wire.request import Wire
 
@@ -28,6 +31,7 @@ class TraceToVerify(Wire):
     plan: Plan | None = None
     trace: tuple[Call, ...] | None = None
     answer: str | None = None
+    policy: str = DEFAULT_POLICY
 
     @model_validator(mode="after")
     def _is_one_form(self) -> Self:
@@ -51,23 +55,37 @@ class TraceReport(BaseModel):
     violations: tuple[Violation, ...]
     decision: Decision | None
     protocol_hash: str
+    policy: str
+    policy_hash: str
 
 
-def protocol_router(toolkit: Toolkit) -> APIRouter:
+def protocol_router(policies: Policies) -> APIRouter:
     """Describe the protocol and verify traces against it."""
     router = APIRouter()
-    card = protocol_card(toolkit)
+    cards = {name: protocol_card(policy) for name, policy in policies.items()}
 
     @router.get("/v1/protocol")
-    async def get_protocol() -> ProtocolCard:
-        return card
+    async def get_protocol(policy: str = DEFAULT_POLICY) -> ProtocolCard:
+        return cards[_known(policy, policies).name]
 
     @router.post("/v1/traces/verify")
     async def verify_trace(request: Request) -> TraceReport:
         body = await read_model(request, TraceToVerify, MAX_TRACE_BYTES)
-        report = body.report(toolkit)
+        policy = _known(body.policy, policies)
+        report = body.report(policy.toolkit)
         return TraceReport(
-            valid=report.valid, violations=report.violations, decision=report.decision, protocol_hash=toolkit.hash
+            valid=report.valid,
+            violations=report.violations,
+            decision=report.decision,
+            protocol_hash=policy.protocol_hash,
+            policy=policy.name,
+            policy_hash=policy.policy_hash,
         )
 
     return router
+
+
+def _known(name: str, policies: Policies) -> Policy:
+    if name not in policies:
+        raise NotFoundError("policy: there is no such policy", param="policy", code="policy_not_found")
+    return policies[name]
