@@ -164,6 +164,7 @@ def _text_not_starting_with(prefixes: tuple[str, ...]) -> str:
 
     Such a text leaves the prefixes' trie at some node, by a character that no prefix has there, by `<`, or by ending.
     """
+    prefixes = tuple(one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes))
     nodes = sorted({prefix[:length] for prefix in prefixes for length in range(len(prefix))} | {""})
     leaving = []
     for node in nodes:

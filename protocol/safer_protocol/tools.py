@@ -7,7 +7,7 @@ from pydantic import Field as PydanticField
 from pydantic import model_validator
 
 from safer_protocol.decision import PROCEED, Decision
-from safer_protocol.fields import Choice, Field
+from safer_protocol.fields import Choice, Field, Level
 from safer_protocol.frozen import Frozen
 
 RISK_KEY = "level"
@@ -39,11 +39,20 @@ class Tool(Frozen):
         keys = [field.key for field in self.fields]
         if len(set(keys)) != len(keys):
             raise ValueError(f"{self.name}: a field key is used twice")
+        for field in self.fields:
+            if field.key == RISK_KEY and not isinstance(field, Level):
+                raise ValueError(f"{self.name}: the field {RISK_KEY} is a level, for it replaces the risk in force")
+            if field.key == CATEGORY_KEY and not isinstance(field, Choice):
+                raise ValueError(
+                    f"{self.name}: the field {CATEGORY_KEY} is a choice, for it replaces the category in force"
+                )
         verdict = next((field for field in self.fields if field.key == VERDICT_KEY), None)
         if verdict is None:
             return self
         if self.stage is not Stage.DECISION or not isinstance(verdict, Choice) or keys[-1] != VERDICT_KEY:
             raise ValueError(f"{self.name}: a verdict is a choice, the last field of a decision tool")
+        if {RISK_KEY, CATEGORY_KEY} & set(keys):
+            raise ValueError(f"{self.name}: a gate decides by the {RISK_KEY} and {CATEGORY_KEY} that other tools gave")
         if not set(verdict.words) <= {PROCEED, *Decision}:
             raise ValueError(f"{self.name}: a verdict is one of {', '.join([PROCEED, *Decision])}")
         return self

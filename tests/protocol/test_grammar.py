@@ -12,7 +12,7 @@ from safer_protocol.grammar import ANSWER_PREFIX, AnswerBlock, CallBlock, HeadBl
 from safer_protocol.plan import Depth
 from safer_protocol.reply import Reply
 from safer_protocol.text import print_call, print_head
-from safer_protocol.toolkit import default_toolkit
+from safer_protocol.toolkit import OPENINGS, Toolkit, default_toolkit
 from safer_protocol.verify import answer_violations
 
 TOOLKIT = default_toolkit()
@@ -49,6 +49,13 @@ def test_blocks_match_what_is_printed(reply: Reply) -> None:
     for call in reply.trace:
         block = CallBlock(call.tool, TOOLKIT.tool(call.tool).verdicts)
         assert re.fullmatch(block_pattern(block, TOOLKIT), print_call(call, TOOLKIT) + "\n")
+
+
+def test_an_opening_may_begin_with_another() -> None:
+    openings = {**OPENINGS, Decision.REFUSE: ("No", "No way", "Nope")}
+    allowed = re.compile(block_pattern(AnswerBlock(Decision.ALLOW), Toolkit(openings=openings)))
+    for answer, permitted in (("Now", False), ("N", True), ("Not", False), ("Yes", True), ("no", True)):
+        assert bool(allowed.fullmatch(f"{ANSWER_PREFIX}{answer}\n</answer>\n")) is permitted
 
 
 def test_every_block_is_listed_once() -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from safer_protocol.categories import CATEGORIES, MODERATION_CATEGORIES, Category
 from safer_protocol.decision import Decision
-from safer_protocol.fields import Choice, Flag, Text
+from safer_protocol.fields import Choice, Flag, Level, Text
 from safer_protocol.personas import PERSONAS, Persona
 from safer_protocol.toolkit import OPENINGS, Toolkit, default_toolkit
 from safer_protocol.tools import Stage, Tool
@@ -91,6 +91,14 @@ def test_a_gate_that_some_risk_would_leave_speechless_is_refused() -> None:
         ("GATE", Stage.DECISION, (Text(key="verdict"),), "a verdict is a choice"),
         ("GATE", Stage.DECISION, (Choice(key="verdict", words=("maybe",)),), "a verdict is one of"),
         ("EMPTY", Stage.PERCEPTION, (), "fields"),
+        ("SCORE", Stage.REASONING, (Text(key="level"),), "the field level is a level"),
+        ("SCORE", Stage.REASONING, (Text(key="category"),), "the field category is a choice"),
+        (
+            "GATE",
+            Stage.DECISION,
+            (Level(key="level"), Choice(key="verdict", words=("refuse",))),
+            "that other tools gave",
+        ),
     ],
 )
 def test_a_tool_that_breaks_the_form_is_refused(name: str, stage: Stage, fields: tuple[object, ...], said: str) -> None:
