@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test check format clean
+.PHONY: serve test check format clean bench-constraint
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -20,6 +20,9 @@ format: .venv/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench-constraint: .venv/bench
+	$(BIN)/python benchmarks/constraint.py
+
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 
@@ -30,6 +33,10 @@ clean:
 
 .venv/serve: .venv/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[serve]'
+	touch $@
+
+.venv/bench: .venv/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	touch $@
 
 .venv/dev: .venv/pip pyproject.toml

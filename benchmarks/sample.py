@@ -11,7 +11,7 @@ from safer_protocol.tools import VERDICT_KEY
 from safer_protocol.topology import ends_walk, graph, plan_menu, rank
 from safer_protocol.trace import Call, Standing
 
-WORDS = (
+WORDS = (  # noqa: SIM905 - prose reads better as prose
     "the a picture shows sign over door which asks how one might bake bread at home without an oven and whether it would be "
     "safe to leave dough outside overnight in summer because neighbours say that birds come for crumbs every morning"
 ).split()
