@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tower: Any, tmp_path: Pa
     whole = {name: value.clone() for name, value in tower.state_dict().items()}
     tower.load_state_dict(start)
     with pytest.raises(_StoppedError):
-        train_letters(tower, TEXTS, tmp_path / "parts", replace(RECIPE, save_every=6), on_step=_stop_at(9))
+        train_letters(tower, TEXTS, tmp_path / "parts", RECIPE, on_step=_stop_at(9))
     train_letters(tower, TEXTS, tmp_path / "parts", RECIPE)
     for name, value in tower.state_dict().items():
         torch.testing.assert_close(value, whole[name])
@@ -85,6 +85,14 @@ def _stop_at(last: int) -> Any:
             raise _StoppedError
 
     return on_step
+
+
+def test_what_is_saved_is_what_was_trained(tower: Any, tmp_path: Path) -> None:
+    train_letters(tower, TEXTS, tmp_path, replace(RECIPE, steps=2))
+    trained = {name: value.clone() for name, value in tower.state_dict().items()}
+    load_tower(tower, tmp_path)
+    for name, value in tower.state_dict().items():
+        torch.testing.assert_close(value, trained[name], rtol=1e-2, atol=1e-4)
 
 
 def test_weights_are_named_as_in_the_checkpoint(tower: Any, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def glyph_table(hidden: int, scale: float = SCALE) -> Tensor:
 
 def embed(codes: Tensor, table: Tensor) -> Tensor:
     """The cell vectors [cells, hidden] of `codes` [cells, SLOTS]: the sum over k of U[k, c_k]."""
-    return table[torch.arange(SLOTS), codes].sum(dim=-2)
+    return table[torch.arange(SLOTS, device=codes.device), codes].sum(dim=-2)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ class Batch:
     codes: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(part.to(device) for part in (self.pixels, self.grid, self.codes, self.weights)))
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -126,18 +130,20 @@ def train_letters(
     `on_step` is told the number of steps done and the loss.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    table = glyph_table(tower.config.out_hidden_size, _TEACHING_SCALE)
+    device = next(tower.parameters()).device
+    table = glyph_table(tower.config.out_hidden_size, _TEACHING_SCALE).to(device)
     optimizer = _optimizer(tower, recipe)
     first = _resume(directory, tower, optimizer)
     stream = PictureStream(texts, photos, recipe, first)
     loader = DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)
     tower.train()
     mean = 0.0
-    for step, drawn in zip(range(first, recipe.steps), track(loader, "letters", recipe.steps - first), strict=True):
+    for step, fetched in zip(range(first, recipe.steps), track(loader, "letters", recipe.steps - first), strict=True):
+        drawn = fetched.to(device)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(step, recipe)
         with sdpa_kernel(SDPBackend.MATH):  # a fifth faster on a CPU than the fused kernel, for windows of 64 patches
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 seen = look(tower, drawn)
             loss = letters_loss(seen, drawn, table)
             optimizer.zero_grad()
@@ -146,8 +152,7 @@ def train_letters(
         optimizer.step()
         mean = loss.item() if step == first else 0.98 * mean + 0.02 * loss.item()
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            state = {"step": step + 1, "tower": tower.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(state, directory / _STATE_FILE)
+            _save_state(directory, step + 1, tower, optimizer)
             save_tower(tower, directory, SCALE / _TEACHING_SCALE)
             log.info("letters step %d of %d: loss %.3f", step + 1, recipe.steps, mean)
         on_step(step + 1, loss.item())
@@ -177,16 +182,17 @@ def decode(seen: Tensor, table: Tensor) -> Tensor:
 @torch.no_grad()
 def measure(tower: Any, pictures: Sequence[Picture], processor: Any) -> Reading:
     """Reads pictures cell by cell and compares with what was drawn."""
-    table = glyph_table(tower.config.out_hidden_size)
+    device = next(tower.parameters()).device
+    table = glyph_table(tower.config.out_hidden_size).to(device)
     right = drawn_characters = kept = drawn_blanks = 0
     likeness = 0.0
     for picture in pictures:
-        one = batch([picture], processor)
+        one = batch([picture], processor).to(device)
         codes = decode(look(tower, one), table)
         text, same = one.codes != BLANK, codes == one.codes
         right, drawn_characters = right + int(same[text].sum()), drawn_characters + int(text.sum())
         kept, drawn_blanks = kept + int(same[~text].sum()), drawn_blanks + int((~text).sum())
-        read = Cells(picture.cells.height, picture.cells.width, codes).text()
+        read = Cells(picture.cells.height, picture.cells.width, codes.cpu()).text()
         likeness += SequenceMatcher(None, read, picture.text, autojunk=False).ratio()
     return Reading(right / max(1, drawn_characters), kept / max(1, drawn_blanks), likeness / len(pictures))
 
@@ -228,6 +234,13 @@ def _optimizer(tower: Any, recipe: LettersRecipe) -> torch.optim.Optimizer:
 def _schedule(step: int, recipe: LettersRecipe) -> float:
     left = (recipe.steps - step) / max(1.0, recipe.decay * recipe.steps)
     return min(1.0, (step + 1) / recipe.warmup, left)
+
+
+def _save_state(directory: Path, step: int, tower: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Writes beside the last state first, so that a run killed meanwhile can still go on from that."""
+    fresh = directory / f"{_STATE_FILE}.new"
+    torch.save({"step": step, "tower": tower.state_dict(), "optimizer": optimizer.state_dict()}, fresh)
+    fresh.replace(directory / _STATE_FILE)
 
 
 def _resume(directory: Path, tower: Any, optimizer: torch.optim.Optimizer) -> int:
