@@ -113,6 +113,13 @@ class WeightedTrainer(SFTTrainer):  # type: ignore[misc]
         loss = weighted_loss(outputs.logits[:, :-1], labels, weights)
         return (loss, outputs) if return_outputs else loss
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write the weights again under the names that resuming reads: transformers writes a Qwen2.5-VL's old ones."""
+        super()._save(output_dir, state_dict)
+        self.accelerator.unwrap_model(self.model).save_pretrained(
+            output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
+        )
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log without the running token metrics that TRL's own loss would have gathered."""
         super(SFTTrainer, self).log(logs, *args, **kwargs)
