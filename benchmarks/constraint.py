@@ -284,6 +284,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     """Draw the three times of each contender on a logarithmic scale."""
     mpl.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(1, 3, figsize=(11, 3))
     for ax, (title, key, which) in zip(
@@ -295,8 +296,12 @@ def plot(results: dict[str, Any], path: Path) -> None:
         ],
         strict=True,
     ):
-        ax.barh(list(results), [row[key][which] for row in results.values()], color=["#2b6cb0", "#a0aec0", "#cbd5e0"])
+        values = [row[key][which] for row in results.values()]
+        bars = ax.barh(list(results), values, color=["#2b6cb0", "#a0aec0", "#cbd5e0"])
+        ax.bar_label(bars, labels=[f"{value:,.0f}" if value > 100 else f"{value:.3g}" for value in values], padding=3)
         ax.set_xscale("log")
+        ax.set_xlim(min(values) / 3, max(values) * 20)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_title(title)
         ax.invert_yaxis()
     figure.tight_layout()
