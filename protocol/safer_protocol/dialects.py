@@ -94,7 +94,7 @@ def reply_grammar(toolkit: Toolkit, plan: Plan, dialect: Dialect, answer_tokens:
     An answer whose tokens are spent is closed; an opening that its verdict demands does not count. llguidance may end a spent text
     within a character, which decodes to U+FFFD. For xgrammar no answer holds `<|`. Otherwise it is exact.
 
-    Raises `ProtocolError` for a plan that is not valid, and for a tool whose text would be the risk or category in force.
+    Raises `ProtocolError` for a plan that is not valid.
     """
     _require_valid(toolkit, plan)
     return _ReplyWriter(toolkit, plan, dialect, answer_tokens).write()
@@ -197,8 +197,6 @@ class _ReplyWriter:
         match field:
             case Choice() | Level():
                 return field
-            case Text():
-                raise ProtocolError(f"{tool.name}: no grammar can follow the text of {field.key}; make it a choice")
             case _:
                 return None
 

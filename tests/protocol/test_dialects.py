@@ -17,7 +17,7 @@ from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.reply import Reply
 from safer_protocol.text import parse, print_plan, print_reply
 from safer_protocol.toolkit import Toolkit, default_toolkit
-from safer_protocol.tools import Stage, Tool
+from safer_protocol.tools import Tool
 from safer_protocol.topology import graph, plan_problem, rank
 from safer_protocol.trace import Call
 from safer_protocol.verify import verify
@@ -191,14 +191,6 @@ def test_a_plan_that_is_not_valid_is_refused() -> None:
     for change in ({"risk": "huge"}, {"depth": "brief"}, {"tools": ("NO-TOOL",)}, {"tools": plan.tools[:-1]}):
         with pytest.raises(ProtocolError):
             reply_grammar(TOOLKIT, plan.model_copy(update=change), Dialect.LARK, 50)
-
-
-def test_a_text_cannot_be_the_category_in_force() -> None:
-    tool = Tool(name="FREE-SORT", stage=Stage.REASONING, meaning="Name any category.", fields=(Text(key="category"),))
-    toolkit = Toolkit(tools=(*TOOLKIT.tools, tool))
-    plan = Plan(**HEAD, tools=("OCR-EXTRACT", "FREE-SORT", "SAFETY-GATE"))
-    with pytest.raises(ProtocolError, match="FREE-SORT"):
-        reply_grammar(toolkit, plan, Dialect.EBNF, 50)
 
 
 @pytest.mark.parametrize("dialect", Dialect)
