@@ -1,9 +1,10 @@
 """A block compiled for a vocabulary: states, the tokens each allows, and which text each state is inside of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,14 @@ class BlockIndex:
     closable: Bools
 
     @cached_property
+    def distinct(self) -> Sequence[Row]:
+        """The rows of `bits`."""
+        return [Row(bits) for bits in self.bits]
+
+    @cached_property
     def rows(self) -> Sequence[Row]:
         """By state: the tokens it allows."""
-        distinct = [Row(bits) for bits in self.bits]
-        return [distinct[row] for row in self.row_of.tolist()]
+        return [self.distinct[row] for row in self.row_of.tolist()]
 
     @cached_property
     def ends(self) -> Sequence[bool]:
@@ -71,8 +76,20 @@ class BlockIndex:
         """`usual` as a list."""
         return list(self.usual.tolist())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the arrays, by what requests have unpacked of the rows, and by the tables of transitions."""
+        arrays = sum(getattr(self, field.name).nbytes for field in fields(self))
+        return arrays + sum(row.unpacked_bytes for row in self.distinct) + self._table_bytes
+
+    @cached_property
+    def _table_bytes(self) -> int:
+        number = getsizeof(1 << 20)
+        lists = sum(getsizeof(table) for table in (self.rows, self.ends, self.slot_of, self.listed, self.usual_of))
+        return lists + sum(getsizeof(table) + number * len(table) for table in self.listed)
+
     def warm(self) -> None:
-        """Unpack what a request would otherwise unpack at its first touch."""
+        """Make the tables that a request would otherwise make at its first touch."""
         _ = self.rows, self.ends, self.slot_of, self.listed, self.usual_of
 
     def step(self, state: int, token: int) -> int | None:

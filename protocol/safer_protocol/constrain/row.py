@@ -11,7 +11,9 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Row:
-    """A set of token ids, kept as one bit a token and unpacked on demand."""
+    """A set of token ids, in the form that it was made of; other forms are made on demand and kept."""
+
+    _size: int
 
     def __init__(self, bits: Bits) -> None:
         """Take packed bits: token `t` is bit `t % 32` of word `t // 32`."""
@@ -19,10 +21,18 @@ class Row:
 
     @classmethod
     def of(cls, ids: Ids, size: int) -> "Row":
-        """Pack token ids of a vocabulary of `size`."""
-        flags = np.zeros(-(-size // 32) * 32, np.bool_)
-        flags[ids] = True
-        return cls(np.packbits(flags, bitorder="little").view(np.uint32))
+        """Take token ids of a vocabulary of `size`; a few of them need far less memory than their bits."""
+        row = cls.__new__(cls)
+        row.ids = np.unique(ids)
+        row._size = size
+        return row
+
+    @cached_property
+    def bits(self) -> Bits:
+        """One bit a token, in words of 32."""
+        flags = np.zeros(-(-self._size // 32) * 32, np.bool_)
+        flags[self.ids] = True
+        return np.packbits(flags, bitorder="little").view(np.uint32)
 
     @cached_property
     def flags(self) -> Flags:
@@ -32,12 +42,20 @@ class Row:
     @cached_property
     def ids(self) -> Ids:
         """The allowed token ids, sorted."""
-        return np.flatnonzero(self.flags).astype(np.int32)
+        # Most rows allow few tokens: only words with a bit in them are unpacked, and nothing but the ids is kept.
+        words = np.flatnonzero(self.bits)
+        places = np.flatnonzero(np.unpackbits(self.bits[words].view(np.uint8), bitorder="little"))
+        return (words[places >> 5] << 5 | places & 31).astype(np.int32)
 
     @cached_property
     def count(self) -> int:
         """How many tokens are allowed."""
-        return int(np.bitwise_count(self.bits).sum())
+        return len(self.ids) if "ids" in self.__dict__ else int(np.bitwise_count(self.bits).sum())
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of ids and flags, as far as they have been asked for."""
+        return sum(self.__dict__[form].nbytes for form in ("ids", "flags") if form in self.__dict__)
 
     def __contains__(self, token: int) -> bool:
         """Whether a token is allowed."""
