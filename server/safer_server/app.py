@@ -29,19 +29,20 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     """Build the app, with the default policy or those given; it owns the engine from its start to its shutdown."""
     policies = policies or load_policies((), default_toolkit())
     guard = Guard(engine, settings.request_seconds)
-    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after)
-    metrics = Metrics(engine, policies, admission)
+    metrics = Metrics(engine, policies)
+    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
     readiness = Readiness(guard)
     service = Service(guard, intake(settings, engine.model, policies), admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        canary = asyncio.create_task(readiness.prove())
+        tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
             yield
         finally:
-            canary.cancel()
-            await asyncio.gather(canary, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await engine.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)

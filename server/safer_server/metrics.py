@@ -1,17 +1,20 @@
 """Prometheus metrics of one app; every label is a closed set, nothing that a caller wrote becomes one.
 
-`docs/metrics.md` lists every metric.
+`docs/metrics.md` lists every metric. Where `PROMETHEUS_MULTIPROC_DIR` is set, prometheus_client keeps the numbers of every
+process in files there, and each process shows the sum over all of them.
 """
 
+import asyncio
+import os
 from functools import partial
 from importlib.metadata import version
 from itertools import product
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from safer_protocol.policy import DEFAULT_POLICY
-from safer_server.admission import Admission
 from safer_server.engines.base import Engine
 from safer_server.policies import Policies
 from safer_server.record import Failure, Outcome, Record
@@ -21,15 +24,21 @@ Endpoint = Literal["chat"]
 REPLICA = "0"
 """The one engine of this process."""
 
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client knows, when it is imported, that several processes share their numbers."""
+
+_REFRESH_SECONDS = 5
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _STEPS = tuple(range(1, 11))
 
 
 class Metrics:
-    """All metrics, in a registry of their own."""
+    """All metrics, in a registry of their own; what is shown is that, or the sum over the processes that share theirs."""
 
-    def __init__(self, engine: Engine, policies: Policies, admission: Admission) -> None:
+    def __init__(self, engine: Engine, policies: Policies) -> None:
         self.registry = CollectorRegistry()
+        self._is_shared = SHARED_DIRECTORY in os.environ
         self._engine = engine
         counter = partial(Counter, registry=self.registry)
         seconds = partial(Histogram, registry=self.registry, buckets=_SECONDS)
@@ -54,10 +63,17 @@ class Metrics:
             "safer_trace_steps", "Calls in a verified trace.", buckets=_STEPS, registry=self.registry
         )
 
-        self._engine_up = gauge("safer_engine_up", "Whether the engine answers.", ("replica",))
-        gauge("safer_in_flight", "Requests being worked on.").set_function(lambda: admission.in_flight)
-        gauge("safer_queue_depth", "Requests waiting for a slot.").set_function(lambda: admission.waiting)
-        build = gauge("safer_build_info", "What is running; always 1.", ("version", "protocol_hash", "model", "engine"))
+        self._engine_up = gauge(
+            "safer_engine_up", "Whether the engine answers.", ("replica",), multiprocess_mode="livemin"
+        )
+        self._in_flight = gauge("safer_in_flight", "Requests being worked on.", multiprocess_mode="livesum")
+        self._queue_depth = gauge("safer_queue_depth", "Requests waiting for a slot.", multiprocess_mode="livesum")
+        build = gauge(
+            "safer_build_info",
+            "What is running; always 1.",
+            ("version", "protocol_hash", "model", "engine"),
+            multiprocess_mode="livemax",
+        )
         build.labels(version("safer-toolkit"), policies[DEFAULT_POLICY].protocol_hash, engine.model, engine.name).set(1)
         self._announce(policies)
 
@@ -67,6 +83,11 @@ class Metrics:
             self._requests.labels("chat", outcome, policy)
         for failure in Failure:
             self._failures.labels(failure)
+
+    def show_load(self, in_flight: int, waiting: int) -> None:
+        """Take how many requests this process works on, and how many wait."""
+        self._in_flight.set(in_flight)
+        self._queue_depth.set(waiting)
 
     def observe(self, record: Record, endpoint: Endpoint) -> None:
         """Count a closed case."""
@@ -97,5 +118,18 @@ class Metrics:
 
     async def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
+        await self._refresh()
+        if not self._is_shared:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    async def keep_fresh(self) -> None:
+        """Keep this engine's health current for the other processes; one that shares nothing looks when it is asked."""
+        while self._is_shared:
+            await self._refresh()
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    async def _refresh(self) -> None:
         self._engine_up.labels(REPLICA).set(await self._engine.healthy())
-        return generate_latest(self.registry)

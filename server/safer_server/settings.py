@@ -20,6 +20,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
     engine: EngineName = Field(default="hf", description="What generates tokens: hf or scripted.")
     model: Path = Field(default=PACKAGED_CHECKPOINT, description="Directory of the checkpoint to serve.")
@@ -30,11 +31,14 @@ class Settings(BaseSettings):
     allow_protocol_mismatch: bool = Field(
         default=False, description="Serve a checkpoint although it was trained on another protocol, or on none."
     )
-    max_in_flight: int = Field(default=8, ge=1, description="Requests that the engine works on at once.")
-    max_queue: int = Field(default=64, ge=0, description="Requests that may wait; the next one gets a 503.")
+    max_in_flight: int = Field(default=8, ge=1, description="Requests that a worker's engine works on at once.")
+    max_queue: int = Field(default=64, ge=0, description="Requests that may wait in a worker; the next one gets a 503.")
     retry_after: int = Field(default=2, ge=1, description="Seconds that a request turned away is told to wait.")
     request_seconds: float = Field(
         default=120.0, gt=0, description="Longest time for one reply; then the guard fails closed."
+    )
+    shutdown_seconds: int = Field(
+        default=30, ge=0, description="Longest time that running replies get to finish when the server is told to stop."
     )
     answer_tokens: int = Field(default=512, ge=1, description="Longest answer in tokens, whatever the caller asks for.")
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest request body.")

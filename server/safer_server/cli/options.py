@@ -1,5 +1,8 @@
 """Options that several commands share, and settings with these options put over the environment."""
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +50,13 @@ def settings_with(**options: object) -> "Settings":
         raise typer.Exit(2) from None
 
 
+def put_into_environment(settings: "Settings", options: Mapping[str, object]) -> None:
+    """Put the options that are given where a worker reads its settings."""
+    given = {name for name, value in options.items() if value is not None}
+    for name, value in settings.model_dump(mode="json", include=given).items():
+        os.environ[f"SAFER_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+
+
 def policies_of(settings: "Settings") -> "Policies":
     """Read the policy files; ends the program where one of them cannot be used."""
     from safer_protocol.toolkit import default_toolkit
@@ -55,6 +65,18 @@ def policies_of(settings: "Settings") -> "Policies":
     try:
         return load_policies(settings.policies, default_toolkit())
     except PolicyFileError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def check_engine_of(settings: "Settings", policies: "Policies") -> None:
+    """Look at the engine's checkpoint without loading it; ends the program where it cannot be served."""
+    from safer_server.checkpoint import CheckpointError
+    from safer_server.engines.table import check_engine
+
+    try:
+        check_engine(settings.engine, settings.model, policies, allow_mismatch=settings.allow_protocol_mismatch)
+    except CheckpointError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
 

@@ -1,6 +1,11 @@
 """`safer serve`."""
 
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 
@@ -9,18 +14,24 @@ from safer_server.cli.options import (
     EngineKind,
     Model,
     PolicyFiles,
+    check_engine_of,
     engine_of,
     policies_of,
+    put_into_environment,
     settings_with,
 )
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.", envvar="SAFER_HOST")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on. Default: 8000.", envvar="SAFER_PORT")]
+Workers = Annotated[
+    int | None, typer.Option(help="Server processes that share the port. Default: 1.", envvar="SAFER_WORKERS")
+]
 
 
 def serve(
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
     model: Model = None,
     engine: EngineKind = None,
     policy: PolicyFiles = None,
@@ -33,16 +44,43 @@ def serve(
     """
     import uvicorn
 
-    from safer_server.app import create_app
+    from safer_server.workers import run_workers, server_options
 
-    settings = settings_with(
-        host=host,
-        port=port,
-        model=model,
-        engine=engine,
-        policies=policy or None,
-        allow_protocol_mismatch=allow_protocol_mismatch,
-    )
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "model": model,
+        "engine": engine,
+        "policies": policy or None,
+        "allow_protocol_mismatch": allow_protocol_mismatch,
+    }
+    settings = settings_with(**options)
     policies = policies_of(settings)
-    app = create_app(settings, engine_of(settings, policies), policies)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level=settings.log_level, server_header=False)
+    if settings.workers == 1:
+        from safer_server.app import create_app
+
+        app = create_app(settings, engine_of(settings, policies), policies)
+        uvicorn.run(app, **server_options(settings))
+        return
+    check_engine_of(settings, policies)
+    put_into_environment(settings, options)
+    with _metrics_directory():
+        if not run_workers(settings):
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _metrics_directory() -> Iterator[None]:
+    """Give the workers a directory for the numbers that they share: the operator's, or one of their own."""
+    from safer_server.metrics import SHARED_DIRECTORY
+
+    if given := os.environ.get(SHARED_DIRECTORY):
+        if not Path(given).is_dir():
+            typer.echo(f"{SHARED_DIRECTORY}: {given} is not a directory", err=True)
+            raise typer.Exit(1)
+        yield
+        return
+    with TemporaryDirectory(prefix="safer-metrics-") as directory:
+        os.environ[SHARED_DIRECTORY] = directory
+        yield

@@ -15,6 +15,12 @@ class MissingExtraError(Exception):
     """An engine whose packages are not installed; the message is the line that installs them."""
 
 
+def check_engine(name: EngineName, model: Path, policies: Policies, *, allow_mismatch: bool = False) -> None:
+    """Raise `CheckpointError` where opening the engine would, and load nothing."""
+    if name == "hf" and not allow_mismatch:
+        check_protocol(model, policies[DEFAULT_POLICY].toolkit)
+
+
 def open_engine(name: EngineName, model: Path, policies: Policies, *, allow_mismatch: bool = False) -> Engine:
     """Build the engine; `model` is the checkpoint's directory. Raise `CheckpointError` or `MissingExtraError`."""
     match name:
@@ -23,8 +29,7 @@ def open_engine(name: EngineName, model: Path, policies: Policies, *, allow_mism
 
             return ScriptedEngine()
         case "hf":
-            if not allow_mismatch:
-                check_protocol(model, policies[DEFAULT_POLICY].toolkit)
+            check_engine(name, model, policies, allow_mismatch=allow_mismatch)
             try:
                 from safer_server.engines.hf import HfEngine
             except ModuleNotFoundError as error:
