@@ -34,8 +34,7 @@ class Scale(BaseModel):
 def app(scale: Scale) -> Application:
     """Build the application; a replica reads its settings from the environment of whoever deploys."""
     settings = Settings()
-    guard = serve.deployment(
-        serve.ingress(create)(),
+    deployment = serve.deployment(
         name="guard",
         # Beyond these the guard itself answers 503 with Retry-After; Ray must not hold requests back before that.
         max_ongoing_requests=settings.max_in_flight + settings.max_queue + 1,
@@ -51,4 +50,4 @@ def app(scale: Scale) -> Application:
             "runtime_env": {"env_vars": {key: value for key, value in os.environ.items() if key.startswith("SAFER_")}},
         },
     )
-    return guard.bind()
+    return deployment(serve.ingress(create)()).bind()
