@@ -34,6 +34,11 @@ def print_head(plan: Plan) -> str:
     return "; ".join(f"{key}={getattr(plan, key)}" for key in HEAD_KEYS)
 
 
+def given_text(plan: Plan | None) -> str:
+    """Write what of a reply counts as written where the plan is given in advance: all that comes before the first call."""
+    return "" if plan is None else f"{print_plan(plan)}{TRACE_OPEN}\n"
+
+
 def print_plan(plan: Plan) -> str:
     """Write a plan with its tags."""
     tools = "".join(f"[{name}]\n" for name in plan.tools)

@@ -107,6 +107,7 @@ class Intake:
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=request.seed,
             answer_tokens=min(tokens for tokens in asked if tokens is not None),
+            reply_tokens=request.max_completion_tokens,
         )
 
 

@@ -131,6 +131,58 @@ def test_an_answer_is_closed_when_its_budget_is_spent(machine: Machine, tokenize
         assert answer.endswith("\n</answer>\n")
 
 
+@pytest.mark.parametrize("depth", [None, *Depth])
+def test_a_reply_is_closed_within_its_limit(machine: Machine, depth: Depth | None) -> None:
+    """Never choose to close a text, at every limit from the least to one that hardly matters."""
+    cut = 0
+    for seed in range(40):
+        chance = random.Random(seed)
+        limit = machine.least(depth=depth) + chance.randrange(500)
+        cursor = machine.start(depth=depth, limit=limit)
+        text, tokens = walk(cursor, seed)
+        assert len(tokens) <= limit
+        assert verify(text, TOOLKIT).violations == (), text
+        assert tokens[-1] == (machine.vocabulary.end_of_cut if cursor.cut else machine.vocabulary.eos)
+        cut += cursor.cut
+    assert cut > 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(plan=plans(TOOLKIT), seed=st.integers(0, 1000))
+def test_a_given_plan_is_closed_within_the_least_that_it_needs(machine: Machine, plan: Plan, seed: int) -> None:
+    limit = machine.least(plan=plan)
+    text, tokens = walk(machine.start(plan=plan, limit=limit), seed)
+    assert len(tokens) <= limit
+    assert verify(text, TOOLKIT).valid
+
+
+def test_depths_that_do_not_fit_are_left_out(machine: Machine) -> None:
+    def depths(limit: int) -> set[str]:
+        texts = [walk(machine.start(limit=limit, answer_tokens=5), seed)[0] for seed in range(25)]
+        return {text.partition("depth=")[2].partition("\n")[0] for text in texts}
+
+    assert depths(machine.least(depth=Depth.BRIEF)) == {"brief"}
+    assert depths(machine.least(depth=Depth.STANDARD)) == {"brief", "standard"}
+    assert depths(machine.least(depth=Depth.FULL)) == {"brief", "standard", "full"}
+
+
+def test_a_limit_that_nothing_fits_still_gives_a_valid_reply_as_short_as_can_be(machine: Machine) -> None:
+    text, tokens = walk(machine.start(limit=1), 3)
+    assert verify(text, TOOLKIT).valid
+    assert len(tokens) <= machine.least()
+
+
+def test_a_limit_far_away_changes_nothing(machine: Machine) -> None:
+    for seed in range(20):
+        assert walk(machine.start(answer_tokens=9, limit=10_000), seed) == walk(machine.start(answer_tokens=9), seed)
+
+
+def test_a_hurried_cursor_still_has_every_verdict(machine: Machine) -> None:
+    """What is left out are detours in the spelling, never a choice."""
+    decisions = {verify(walk(machine.start(limit=1), seed)[0], TOOLKIT).decision for seed in range(60)}
+    assert decisions == set(Decision)
+
+
 def test_risk_narrows_the_verdict(machine: Machine) -> None:
     """A walk whose trace says critical refuses, one that says none does not."""
     seen = set()
@@ -167,11 +219,11 @@ def test_nothing_follows_the_end(machine: Machine) -> None:
 
 
 def test_special_tokens_are_never_allowed(machine: Machine, tokenizer: Any) -> None:
-    special = set(tokenizer.added_tokens_decoder) - {machine.vocabulary.eos}
+    special = set(tokenizer.added_tokens_decoder) - {machine.vocabulary.eos, machine.vocabulary.end_of_cut}
     for seed in range(10):
         _, tokens = walk(machine.start(answer_tokens=30), seed)
         assert not special & set(tokens)
-        assert tokens.count(machine.vocabulary.eos) == 1
+        assert sum(token in (machine.vocabulary.eos, machine.vocabulary.end_of_cut) for token in tokens) == 1
 
 
 ALPHABET: list[bytes | None] = [bytes([byte]) for byte in range(256)]
@@ -188,19 +240,19 @@ ALPHABET: list[bytes | None] = [bytes([byte]) for byte in range(256)]
 )
 def test_a_vocabulary_on_which_the_machine_would_not_be_exact_is_refused(tokens: list[bytes | None], said: str) -> None:
     with pytest.raises(VocabularyError, match=said):
-        Vocabulary(tokens, eos=0)
+        Vocabulary(tokens, eos=0, end_of_cut=1)
 
 
 def test_bytes_alone_are_vocabulary_enough() -> None:
     small = Toolkit(tools=tuple(default_toolkit().tool(name) for name in ("OCR-EXTRACT", "RISK-SCORER", "SAFETY-GATE")))
-    vocabulary = Vocabulary([*ALPHABET, None], eos=256)
+    vocabulary = Vocabulary([*ALPHABET, None, None], eos=256, end_of_cut=257)
     machine = Machine(small, vocabulary, compile_blocks(small, vocabulary))
     for seed in range(20):
         text, _ = walk(machine.start(answer_tokens=10), seed)
         assert verify(text, small).valid
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(reply=replies(TOOLKIT))
 def test_forced_tokens_are_those_of_the_tokenizer(machine: Machine, tokenizer: Any, reply: Reply) -> None:
     """Follow a reply in canonical tokenisation: what is forced is what the tokenizer has there."""

@@ -166,6 +166,24 @@ def test_an_answer_that_is_too_long_is_closed(engine: HfEngine) -> None:
     assert verify(text_of(pieces), TOOLKIT).valid
 
 
+@pytest.mark.parametrize("limit", [220, 300, 500])
+def test_a_reply_is_closed_within_the_callers_limit(engine: HfEngine, limit: int) -> None:
+    for seed in range(3):
+        sampling = Sampling(1.0, seed=seed, answer_tokens=512, reply_tokens=limit)
+        pieces = asyncio.run(write(engine, EngineRequest(ASKED, sampling)))
+        assert sum(piece.tokens for piece in pieces) <= limit
+        assert verify(text_of(pieces), TOOLKIT).valid
+
+
+def test_a_conversation_that_nearly_fills_the_context_is_answered_in_what_is_left(engine: HfEngine) -> None:
+    room = 260
+    word = len(engine._tokenizer.encode(" word"))
+    turns = (Turn("user", (" word" * ((engine._context - room - 40) // word),)),)
+    pieces = asyncio.run(write(engine, EngineRequest(turns, Sampling(1.0, seed=1))))
+    assert verify(text_of(pieces), TOOLKIT).valid
+    assert (pieces[0].prompt_tokens or 0) + sum(piece.tokens for piece in pieces) <= engine._context
+
+
 def test_a_conversation_beyond_the_context_is_the_callers_mistake(engine: HfEngine) -> None:
     with pytest.raises(ContextLengthError, match="tokens"):
         asyncio.run(write(engine, EngineRequest((Turn("user", ("word " * 20_000,)),))))

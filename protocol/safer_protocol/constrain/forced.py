@@ -24,7 +24,10 @@ def forced_tokens(cursor: Cursor, tokenizer: Any) -> list[int]:
         # What follows may still join the last piece of the pre-tokenizer, but none before it.
         begins = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(line)[-1][1][0]
         stable = sum(start < begins for start, _ in encoded.offsets)
-    tokens: list[int] = encoded.ids[written:stable]
-    for token in tokens:
+    taken: list[int] = []
+    for token in encoded.ids[written:stable]:
+        if cursor.hurried:
+            break
         cursor.advance(token)
-    return tokens
+        taken.append(token)
+    return taken

@@ -5,24 +5,41 @@ The cursor's active set holds every block that the text so far may still turn ou
 the finished lines and says which blocks may follow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
 
 from safer_protocol.constrain.index import NO_SLOT, BlockIndex
+from safer_protocol.constrain.reserve import Reserve
 from safer_protocol.constrain.row import Row
 from safer_protocol.constrain.vocabulary import Vocabulary
-from safer_protocol.grammar import AnswerBlock, Block, CallBlock, CloseBlock, OpenCallBlock, blocks
+from safer_protocol.grammar import (
+    AnswerBlock,
+    Block,
+    CallBlock,
+    CloseBlock,
+    ListBlock,
+    OpenCallBlock,
+    PlanEndBlock,
+    blocks,
+)
 from safer_protocol.open_profile import OpenWalker
 from safer_protocol.plan import Depth, Plan
 from safer_protocol.toolkit import Toolkit
-from safer_protocol.walker import ReplyWalker, Walker
+from safer_protocol.walker import Costs, ReplyWalker, Walker
 
 Active = tuple[tuple[int, int], ...]
 """Pairs of (block number, state)."""
 
+Rest = Callable[[Block, Costs], int]
+
 _ROWS_KEPT = 4096
+
+
+def _nothing(_: Block, __: Costs) -> int:
+    """What is behind a block, where nobody counts."""
+    return 0
 
 
 class Machine:
@@ -38,19 +55,63 @@ class Machine:
         for index in self.indexes:
             index.warm()
         _ = vocabulary.begins_with_quote, vocabulary.begins_with_newline, vocabulary.single_bytes
-        self.end = Row.of(np.array([vocabulary.eos], np.int32), len(vocabulary.tokens))
+        self.end = self._end(vocabulary.eos)
+        self.end_of_cut = self._end(vocabulary.end_of_cut)
         self.union = lru_cache(_ROWS_KEPT)(self._union)
         self.closing_row = lru_cache(_ROWS_KEPT)(self._closing_row)
         self.forced_text = lru_cache(_ROWS_KEPT)(self._forced_text)
+        self.reserve = Reserve(self)
+        self._least = lru_cache(256)(self._count_least)
+        self.costs = self._costs()
 
     def start(
-        self, *, depth: Depth | None = None, plan: Plan | None = None, answer_tokens: int | None = None
+        self,
+        *,
+        depth: Depth | None = None,
+        plan: Plan | None = None,
+        answer_tokens: int | None = None,
+        limit: int | None = None,
     ) -> "Cursor":
         """Begin a reply.
 
         With `plan` (which must be valid) the text `Cursor.prefix` counts as written; `answer_tokens` bounds the answer.
+        `limit` bounds the whole reply, its end token included: as it comes near, depths that would not fit are left out, texts
+        end at once, and the answer is closed. It is kept unless it is below `least`.
         """
-        return Cursor(self, ReplyWalker(self.toolkit, depth, plan, answer_tokens))
+        depths = tuple(Depth) if depth is None else (depth,)
+        if limit is not None and plan is None:
+            depths = tuple(one for one in depths if self.least(depth=one) <= limit) or depths[:1]
+        walker = ReplyWalker(self.toolkit, depths, plan, answer_tokens)
+        return Cursor(self, walker, walker.rest, limit)
+
+    def least(self, *, depth: Depth | None = None, plan: Plan | None = None) -> int:
+        """The tokens in which every reply can be closed, its end token included."""
+        return self._least(Depth.BRIEF if depth is None else depth, plan)
+
+    def _count_least(self, depth: Depth, plan: Plan | None) -> int:
+        walker = ReplyWalker(self.toolkit, (depth,), plan, None)
+        return Cursor(self, walker, walker.rest).reserve
+
+    def _costs(self) -> Costs:
+        """The most tokens of each kind of block in a hurry."""
+        tokens = {
+            block: self.reserve.longest(((number, 0),))
+            for block, number in self.numbers.items()
+            if not isinstance(block, OpenCallBlock)
+        }
+        calls: dict[str, int] = {}
+        for block, count in tokens.items():
+            if isinstance(block, CallBlock):
+                calls[block.tool] = max(count, calls.get(block.tool, 0))
+        return Costs(
+            line={block.tool: count for block, count in tokens.items() if isinstance(block, ListBlock)},
+            call=calls,
+            plan_end=tokens[PlanEndBlock()],
+            answer=max(count for block, count in tokens.items() if isinstance(block, AnswerBlock)),
+        )
+
+    def _end(self, token: int) -> Row:
+        return Row.of(np.array([token], np.int32), len(self.vocabulary.tokens))
 
     def start_open(self, answer_tokens: int | None = None) -> "Cursor":
         """Begin a text of the open profile."""
@@ -90,9 +151,11 @@ class Machine:
 class Cursor:
     """One text being written: `allowed` tokens now, `advance` by the one chosen."""
 
-    def __init__(self, machine: Machine, walker: Walker) -> None:
-        """Stand at the beginning, or behind the walker's prefix."""
+    def __init__(self, machine: Machine, walker: Walker, rest: Rest = _nothing, limit: int | None = None) -> None:
+        """Stand at the beginning, or behind the walker's prefix; `rest` says what the blocks behind one may cost."""
         self.machine = machine
+        self.hurried = False
+        """Whether the limit is so near that texts end at once."""
         self.finished = False
         """Whether the end token has been taken."""
         self.cut = False
@@ -104,9 +167,13 @@ class Cursor:
         self.line_tokens: list[int] = []
         """The tokens of `line`."""
         self._walker = walker
+        self._cost_behind = rest
         self._written = bytearray()
         self._spent = 0
+        self._left = limit
+        self._rests: dict[int, int] = {}
         self._active = self._following()
+        self._look_ahead()
 
     @property
     def decided(self) -> bool:
@@ -115,20 +182,26 @@ class Cursor:
 
     def allowed(self) -> Row:
         """Return the tokens that may come next; never none until `finished`."""
-        if len(self._active) != 1:
-            return self.machine.union(self._active) if self._active else self.machine.end
+        if not self._active:
+            return self.machine.end_of_cut if self.cut else self.machine.end
+        if self.hurried:
+            return self.machine.reserve.row(self._active)
+        if len(self._active) > 1:
+            return self.machine.union(self._active)
         number, state = self._active[0]
         index = self.machine.indexes[number]
         return self.machine.closing_row(number, state) if self._is_closing() else index.rows[state]
 
     def forced_text(self) -> bytes:
         """Return the bytes that must come next, as far as they are known without looking beyond the current block."""
-        return self.machine.forced_text(self._active) if self._active and not self._is_closing() else b""
+        if not self._active or self.hurried or self._is_closing():
+            return b""
+        return self.machine.forced_text(self._active)
 
     def advance(self, token: int) -> bytes:
         """Take an allowed token and return its bytes; raises ValueError for any other token."""
         if not self._active:
-            if token != self.machine.vocabulary.eos or self.finished:
+            if self.finished or token not in self.allowed():
                 raise ValueError(f"token {token} after the end of the reply")
             self.finished = True
             return b""
@@ -137,6 +210,8 @@ class Cursor:
         if not after:
             raise ValueError(f"token {token} is not allowed here")
         self._active = after
+        if self._left is not None:
+            self._left -= 1
         text = self.machine.vocabulary.tokens[token] or b""
         self._written += text
         self.line += text
@@ -155,23 +230,50 @@ class Cursor:
             self._walker.read(self._written.decode())
             self._written.clear()
             self._spent = 0
+            self._rests.clear()
             self._active = self._following()
-        elif (
-            isinstance(self.machine.blocks[number], AnswerBlock)
-            and self._is_closing()
-            and indexes[number].closable[state]
-        ):
+        self._look_ahead()
+        if self._is_closing() and self._may_cut():
             self.cut = True
             self._active = ((self.machine.numbers[CloseBlock()], 0),)
+            self._look_ahead()
         return text
+
+    @property
+    def reserve(self) -> int:
+        """The most tokens that are needed from here in a hurry, the end token included."""
+        return self.machine.reserve.longest(self._active) + self._rest if self._active else 1
+
+    def _look_ahead(self) -> None:
+        """Hurry where a token chosen freely might leave too few for the rest."""
+        if self._left is None or not self._active:
+            return
+        self.hurried = self.machine.reserve.longest_after_any(self._active) + self._rest > self._left
+
+    @property
+    def _rest(self) -> int:
+        """The most tokens that are needed behind the blocks that are active, the end token included."""
+        for number, _ in self._active:
+            if number not in self._rests:
+                block = self.machine.blocks[number]
+                self._rests[number] = self._cost_behind(block, self.machine.costs)
+        return 1 + max(self._rests[number] for number, _ in self._active)
+
+    def _may_cut(self) -> bool:
+        number, state = self._active[0]
+        return isinstance(self.machine.blocks[number], AnswerBlock) and bool(
+            self.machine.indexes[number].closable[state]
+        )
 
     def _following(self) -> Active:
         return tuple((self.machine.numbers[block], 0) for block in self._walker.following())
 
     def _is_closing(self) -> bool:
-        """Whether the budget of the text that the cursor is inside of is spent."""
+        """Whether the text that the cursor is inside of has to end: its budget is spent, or the limit is near."""
+        if len(self._active) != 1:
+            return False
         number, state = self._active[0]
         slot = self.machine.indexes[number].slot_of[state]
-        if len(self._active) > 1 or slot == NO_SLOT:
+        if slot == NO_SLOT:
             return False
-        return self._spent >= self._walker.budget(self.machine.blocks[number], slot)
+        return self.hurried or self._spent >= self._walker.budget(self.machine.blocks[number], slot)

@@ -13,6 +13,9 @@ from safer_protocol.constrain.row import Row
 from safer_protocol.errors import VocabularyError
 from safer_protocol.fields import MAX_TOKEN_BYTES, count_runs
 
+END = "<|im_end|>"
+END_OF_CUT = "<|endoftext|>"
+
 
 def _bytes_of_characters() -> Mapping[str, int]:
     """The byte each character stands for in a byte-level BPE (GPT-2's table: printable bytes stand for themselves)."""
@@ -32,6 +35,8 @@ class Vocabulary:
 
     tokens: Sequence[bytes | None]
     eos: int
+    end_of_cut: int
+    """Ends a reply whose answer was cut, so that whoever sees the tokens alone can tell it from a complete one."""
 
     def __post_init__(self) -> None:
         """Check the three properties."""
@@ -48,8 +53,8 @@ class Vocabulary:
                 )
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, eos: str = "<|im_end|>") -> "Vocabulary":
-        """Read a Hugging Face byte-level BPE tokenizer."""
+    def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
+        """Read a Hugging Face byte-level BPE tokenizer with the end tokens of Qwen."""
         table = _bytes_of_characters()
         special = set(tokenizer.added_tokens_decoder)
         vocabulary: dict[str, int] = tokenizer.get_vocab()
@@ -60,9 +65,10 @@ class Vocabulary:
             if not set(text) <= table.keys():
                 raise VocabularyError(f"token {text!r} is not byte-level: use a byte-level BPE tokenizer")
             tokens[token] = bytes(table[character] for character in text)
-        if eos not in vocabulary:
-            raise VocabularyError(f"the tokenizer has no {eos}")
-        return cls(tokens, vocabulary[eos])
+        for end in (END, END_OF_CUT):
+            if end not in vocabulary:
+                raise VocabularyError(f"the tokenizer has no {end}")
+        return cls(tokens, vocabulary[END], vocabulary[END_OF_CUT])
 
     @cached_property
     def by_bytes(self) -> Mapping[bytes, list[int]]:

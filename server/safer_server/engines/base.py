@@ -20,6 +20,8 @@ class Sampling:
     seed: int | None = None
     answer_tokens: int = 512
     """Longest answer, in tokens; a longer one is closed there and the last piece says `length`."""
+    reply_tokens: int | None = None
+    """Most tokens of plan, trace and answer together; the engine closes the reply within them, where that can be done."""
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,12 @@ from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.row import Ids
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.prompt import IMAGE_PAD, encode_prompt, pictures
+from safer_protocol.text import given_text
 from safer_protocol.toolkit import Toolkit
 from safer_server.engines.base import ContextLengthError, EngineError, EngineRequest, Piece, Sampling
 
 SMALL = 50_000_000
 """Parameters up to which one CPU thread is fastest: more only wait for one another, badly so on a busy machine."""
-
-REPLY_ROOM = 1024
-"""Positions kept free behind the prompt for plan, trace and answer."""
 
 
 class HfEngine:
@@ -111,13 +109,14 @@ class HfEngine:
     @torch.inference_mode()
     def _write(self, request: EngineRequest) -> Iterator[Piece]:
         sampling, asked = request.sampling, request.constraint
-        cursor = self._machines[request.toolkit.hash].start(
-            depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens
-        )
-        inputs = self._inputs(request, cursor.prefix)
+        machine = self._machines[request.toolkit.hash]
+        inputs = self._inputs(request, given_text(asked.plan))
         length: int = inputs["input_ids"].shape[1]
-        if length + REPLY_ROOM + sampling.answer_tokens > self._context:
+        room = self._context - length
+        if room < machine.least(depth=asked.depth, plan=asked.plan):
             raise ContextLengthError(f"the conversation has {length} tokens, more than this model can answer")
+        limit = room if sampling.reply_tokens is None else min(room, sampling.reply_tokens)
+        cursor = machine.start(depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens, limit=limit)
         yield Piece(cursor.prefix, prompt_tokens=length)
 
         random = torch.Generator(self._device)
