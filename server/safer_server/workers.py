@@ -66,6 +66,9 @@ class Supervisor(Multiprocess):
         """Replace dead workers; take those that are gone out of the gauges."""
         if self.should_exit.is_set():
             return
+        for process in self.processes:
+            # The worker has its own copy. While ours is open, its death does not end the wait for its sign of life.
+            process.child_conn.close()
         super().keep_subprocess_alive()
         if self.should_exit.is_set():  # uvicorn stops where a new worker says that it cannot start
             self._give_up()

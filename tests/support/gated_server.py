@@ -1,6 +1,6 @@
 """`safer`, with an engine that the test holds: workers are spawned from this file, so it is theirs as well.
 
-A reply to "wait" stops half way until the file named by GATE exists; where FAULT is set, the engine does not open at all.
+A reply to "wait" stops half way until the file named by GATE exists; once that named by FAULT exists, no engine opens any more.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def gated(request: EngineRequest) -> Take:
 
 def open_gated(*_: Any, **__: Any) -> Engine:
     """Open the engine, or fail as a broken checkpoint would."""
-    if "FAULT" in os.environ:
+    if Path(os.environ["FAULT"]).exists():
         raise RuntimeError("the weights are broken")
     return ScriptedEngine(gated)
 
