@@ -1,0 +1,83 @@
+"""docker-compose.yml: what it starts is locked down, and fits the server and the images."""
+
+import json
+import os
+import shutil
+import subprocess
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from deploy_files import ROOT, VERSION, compose, stages
+
+FILE = compose()
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+PROFILES = {"cpu": {"guard-cpu"}, "gpu": {"guard", "vllm"}}
+
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+@each_service
+def test_a_service_cannot_write_gain_privileges_or_take_the_machine(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
+    assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+
+
+@each_service
+def test_a_service_is_watched_and_has_room_for_temporary_files(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])
+
+
+@each_service
+def test_an_image_is_built_from_a_target_that_exists_and_named_by_its_version(name: str) -> None:
+    service = SERVICES[name]
+    target = service["build"]["target"]
+    assert target in stages()
+    assert service["image"] == f"safer-toolkit:{VERSION}-{target}"
+
+
+@each_service
+def test_ports_are_published_on_this_machine_alone(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert ip_address(port.split(":")[0]).is_loopback
+
+
+def test_nobody_reaches_vllm_but_through_the_guard() -> None:
+    assert "ports" not in SERVICES["vllm"]
+    (network,) = SERVICES["vllm"]["networks"]
+    assert FILE["networks"][network]["internal"] is True
+    assert network in SERVICES["guard"]["networks"]
+    assert SERVICES["guard"]["depends_on"]["vllm"]["condition"] == "service_healthy"
+
+
+@each_service
+def test_folders_of_the_host_are_mounted_read_only_and_never_made_up(name: str) -> None:
+    for mount in SERVICES[name].get("volumes", []):
+        if mount["type"] == "bind":
+            assert mount["read_only"] is True
+            assert mount["bind"]["create_host_path"] is False
+
+
+def test_the_guard_asks_vllm_where_it_listens() -> None:
+    command = SERVICES["vllm"]["command"].split()
+    port = command[command.index("--port") + 1]
+    assert json.loads(SERVICES["guard"]["environment"]["SAFER_VLLM_URLS"]) == [f"http://vllm:{port}"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_docker_compose_understands_the_file(profile: str) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    command = [docker, "compose", "--file", str(ROOT / "docker-compose.yml"), "--profile", profile, "config"]
+    clean = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_CONFIG") if name in os.environ}
+    done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, env=clean)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["services"]) == PROFILES[profile]
