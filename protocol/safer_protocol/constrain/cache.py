@@ -103,7 +103,9 @@ class BlockCache:
         progress(0, len(missing))
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            jobs = {pool.submit(compiled, block): name for name, block in missing.items()}
+            # Long patterns take longest: begun first, they are not waited for alone.
+            longest = sorted(missing.items(), key=lambda item: -len(block_pattern(item[1], toolkit)))
+            jobs = {pool.submit(compiled, block): name for name, block in longest}
             for done, job in enumerate(as_completed(jobs), 1):
                 self._indexes[jobs[job]], seconds = job.result()
                 self._compiled.append(seconds)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, repeat
 from sys import getsizeof
 from typing import Any
 
@@ -79,7 +79,7 @@ class BlockIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays, by what requests have unpacked of the rows, and by the tables of transitions."""
-        arrays = sum(getattr(self, field.name).nbytes for field in fields(self))
+        arrays: int = sum(getattr(self, field.name).nbytes for field in fields(self))
         return arrays + sum(row.unpacked_bytes for row in self.distinct) + self._table_bytes
 
     @cached_property
@@ -104,22 +104,21 @@ class BlockIndex:
 def compile_block(block: Block, toolkit: Toolkit, vocabulary: Vocabulary) -> BlockIndex:
     """Compile a block; takes milliseconds on a vocabulary of thousands, seconds at most on one of 150,000 tokens."""
     index = outlines_core.Index(block_pattern(block, toolkit), vocabulary.for_outlines)
-    transitions: dict[int, dict[int, int]] = index.get_transitions()
-    finals: set[int] = index.get_final_states()
-    states = list(dict.fromkeys([index.get_initial_state(), *transitions, *finals]))
-    by_name = np.argsort(states)
-    names = np.array(states)[by_name]
-
+    names = [index.get_initial_state()]
+    numbers = {names[0]: 0}
     distinct: dict[bytes, int] = {}
     row_of, usual, starts = [], [], [0]
     others, targets = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    for state in states:
-        # What may follow a complete block is not the block's business.
-        row = {} if state in finals else transitions.get(state, {})
-        tokens = np.fromiter(row.keys(), np.int32, len(row))
-        leads = by_name[np.searchsorted(names, np.fromiter(row.values(), names.dtype, len(row)))].astype(np.int32)
+    # State by state and never all transitions at once, which take gigabytes.
+    for name in names:
+        tokens, lead_to = _row(index, name)
         row_of.append(distinct.setdefault(Row.of(tokens, len(vocabulary.tokens)).bits.tobytes(), len(distinct)))
-        usual.append(int(np.bincount(leads).argmax()) if len(tokens) > LISTED_IN_FULL else -1)
+        found, places, counts = np.unique(lead_to, return_inverse=True, return_counts=True)
+        for other in found.tolist():
+            if numbers.setdefault(other, len(names)) == len(names):
+                names.append(other)
+        leads = np.array([numbers[other] for other in found.tolist()], np.int32)[places]
+        usual.append(numbers[int(found[counts.argmax()])] if len(tokens) > LISTED_IN_FULL else -1)
         listed = leads != usual[-1]
         others.append(tokens[listed])
         targets.append(leads[listed])
@@ -131,12 +130,21 @@ def compile_block(block: Block, toolkit: Toolkit, vocabulary: Vocabulary) -> Blo
         starts=np.array(starts, np.int32),
         others=np.concatenate(others),
         targets=np.concatenate(targets),
-        final=np.array([state in finals for state in states]),
-        slots=np.full(len(states), NO_SLOT, np.int32),
-        closable=np.zeros(len(states), np.bool_),
+        final=np.array([index.is_final_state(name) for name in names]),
+        slots=np.full(len(names), NO_SLOT, np.int32),
+        closable=np.zeros(len(names), np.bool_),
     )
     slots, closable = _annotate(block, bare, vocabulary)
     return replace(bare, slots=np.array(slots, np.int32), closable=np.array(closable))
+
+
+def _row(index: outlines_core.Index, state: int) -> tuple[Ids, np.ndarray[Any, np.dtype[np.int64]]]:
+    """The tokens that a state allows, sorted, and the states to which they lead, by the names of `outlines_core`."""
+    # What may follow a complete block is not the block's business.
+    allowed = [] if index.is_final_state(state) else index.get_allowed_tokens(state)
+    tokens = np.sort(np.array(allowed, np.int32))
+    leads = np.fromiter(map(index.get_next_state, repeat(state), tokens.tolist()), np.int64, len(tokens))
+    return tokens, leads
 
 
 def _annotate(block: Block, index: BlockIndex, vocabulary: Vocabulary) -> tuple[list[int], list[bool]]:
