@@ -1,6 +1,7 @@
 """The HTTP app, built from explicit collaborators."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from fastapi import FastAPI
 from safer_protocol.toolkit import default_toolkit
 from safer_server.admission import Admission
 from safer_server.edge import Edge, add_error_handlers
-from safer_server.engines.base import Engine
+from safer_server.engines.base import Constrained, Engine
 from safer_server.guard import Guard
 from safer_server.intake import Intake
 from safer_server.media import MediaLimits
@@ -24,6 +25,8 @@ from safer_server.routes.protocol import protocol_router
 from safer_server.service import Service
 from safer_server.settings import Settings
 
+logger = logging.getLogger("uvicorn.error")
+
 
 def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:
     """Build the app, with the default policy or those given; it owns the engine from its start to its shutdown."""
@@ -36,6 +39,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if isinstance(engine, Constrained):
+            logger.info("mask machine: %s", engine.blocks.held)
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
             yield

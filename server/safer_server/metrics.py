@@ -9,15 +9,18 @@ import os
 from functools import partial
 from importlib.metadata import version
 from itertools import product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from safer_protocol.policy import DEFAULT_POLICY
-from safer_server.engines.base import Engine
+from safer_server.engines.base import Constrained, Engine
 from safer_server.policies import Policies
 from safer_server.record import Failure, Outcome, Record
+
+if TYPE_CHECKING:
+    from safer_protocol.constrain.cache import Held
 
 Endpoint = Literal["chat"]
 
@@ -63,6 +66,12 @@ class Metrics:
             "safer_trace_steps", "Calls in a verified trace.", buckets=_STEPS, registry=self.registry
         )
 
+        self._compile_seconds = seconds(
+            "safer_grammar_compile_seconds", "Loading (hit) or compiling (miss) a block of the grammar.", ("cache",)
+        )
+        self._constraint_bytes = gauge(
+            "safer_constraint_bytes", "Memory of the compiled grammar.", multiprocess_mode="livesum"
+        )
         self._engine_up = gauge(
             "safer_engine_up", "Whether the engine answers.", ("replica",), multiprocess_mode="livemin"
         )
@@ -76,6 +85,8 @@ class Metrics:
         )
         build.labels(version("safer-toolkit"), policies[DEFAULT_POLICY].protocol_hash, engine.model, engine.name).set(1)
         self._announce(policies)
+        if isinstance(engine, Constrained):
+            self._observe_start(engine.blocks.held)
 
     def _announce(self, policies: Policies) -> None:
         """Create the series that a dashboard wants to see at zero before anything has happened."""
@@ -83,6 +94,14 @@ class Metrics:
             self._requests.labels("chat", outcome, policy)
         for failure in Failure:
             self._failures.labels(failure)
+        for cache in ("hit", "miss"):
+            self._compile_seconds.labels(cache)
+
+    def _observe_start(self, held: "Held") -> None:
+        """Count the blocks that the engine loaded and compiled when it was opened."""
+        for cache, times in (("hit", held.loaded), ("miss", held.compiled)):
+            for spent in times:
+                self._compile_seconds.labels(cache).observe(spent)
 
     def show_load(self, in_flight: int, waiting: int) -> None:
         """Take how many requests this process works on, and how many wait."""
@@ -133,3 +152,5 @@ class Metrics:
 
     async def _refresh(self) -> None:
         self._engine_up.labels(REPLICA).set(await self._engine.healthy())
+        if isinstance(self._engine, Constrained):
+            self._constraint_bytes.set(self._engine.blocks.held.nbytes)

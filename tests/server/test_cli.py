@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from safer_protocol.toolkit import default_toolkit
 from safer_server.cli import app
 from safer_server.cli.display import printable
+from safer_server.cli.progress import compile_bar
 from safer_server.engines.scripted import ScriptedEngine
 
 RUNNER = CliRunner()
@@ -129,6 +130,40 @@ def test_protocol_as_tables_and_as_json() -> None:
         assert name in output
     card = json.loads(run("protocol", "--json")[1])
     assert card["protocol_hash"] == default_toolkit().hash
+
+
+@pytest.mark.parametrize("told", [[(0, 3), (1, 3), (3, 3)], []], ids=["compiles", "finds all"])
+def test_a_first_start_shows_what_it_compiles_and_any_other_nothing(
+    monkeypatch: pytest.MonkeyPatch, told: list[tuple[int, int]]
+) -> None:
+    def opening(*_: object, progress: Callable[[int, int], None], **__: object) -> ScriptedEngine:
+        for done, total in told:
+            progress(done, total)
+        return ScriptedEngine()
+
+    monkeypatch.setattr("safer_server.engines.table.open_engine", opening)
+    result = RUNNER.invoke(app, ["ask", "hello", "--engine", "scripted"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("plan ")
+    said = "compiling the grammar, once for this vocabulary: 3 blocks\n"
+    assert result.stderr == (said if told else "")
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with compile_bar() as progress:
+        pass
+    assert capsys.readouterr().err == ""
+    with compile_bar() as progress:
+        progress(0, 3)
+        progress(3, 3)
+    shown = capsys.readouterr().err
+    assert "compiling the grammar" in shown
+    assert "3/3" in shown
+    assert shown.endswith("\x1b[2K")  # the line is erased
 
 
 def test_text_cannot_steer_the_terminal() -> None:

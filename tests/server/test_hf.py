@@ -9,13 +9,22 @@ import torch
 from PIL import Image
 
 from safer_protocol.constrain.forced import forced_tokens
+from safer_protocol.grammar import blocks
 from safer_protocol.plan import Depth, Plan
 from safer_protocol.policy import PolicyFile, apply_policy
 from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.text import parse
 from safer_protocol.toolkit import Toolkit, default_toolkit
 from safer_protocol.verify import verify
-from safer_server.engines.base import Constraint, ContextLengthError, EngineError, EngineRequest, Piece, Sampling
+from safer_server.engines.base import (
+    Constrained,
+    Constraint,
+    ContextLengthError,
+    EngineError,
+    EngineRequest,
+    Piece,
+    Sampling,
+)
 from safer_server.engines.hf import HfEngine, draw
 from safer_training.checkpoint import build
 
@@ -158,6 +167,13 @@ def test_each_request_is_constrained_by_its_toolkit(engine: HfEngine) -> None:
 
     assert {topology(POLICY.toolkit, seed) for seed in range(8)} == {"linear"}
     assert {topology(TOOLKIT, seed) for seed in range(8)} != {"linear"}
+
+
+def test_policies_share_the_blocks_that_they_have_in_common(engine: HfEngine) -> None:
+    assert isinstance(engine, Constrained)
+    alone, held = len(list(blocks(TOOLKIT))), engine.blocks.held
+    assert alone < held.blocks < alone + 8
+    assert len(held.compiled) == held.blocks
 
 
 def test_an_answer_that_is_too_long_is_closed(engine: HfEngine) -> None:

@@ -1,12 +1,15 @@
 """Metrics: what is counted, and that labels are closed sets."""
 
+import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from safer_protocol.constrain.cache import Held
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.violation import Code
 from safer_server.engines.scripted import ScriptedEngine, Take, table
@@ -66,6 +69,28 @@ def test_the_engine_s_health_is_shown(client: TestClient, in_process: Callable[.
     assert value(scrape(in_process(engine)), "safer_engine_up") == 0
 
 
+def test_what_the_mask_machine_took_is_shown_and_logged(
+    in_process: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("safer_server.app.logger", logging.getLogger("started"))
+    caplog.set_level(logging.INFO, "started")
+    engine: Any = ScriptedEngine()
+    held = Held(5, 40, 30, nbytes=3 * 2**20, seconds=2.25, loaded=(0.5, 0.25), compiled=(1.0, 2.0, 0.5))
+    engine.blocks = SimpleNamespace(held=held)
+    samples = scrape(in_process(engine))
+    assert value(samples, "safer_grammar_compile_seconds_count", cache="hit") == 2
+    assert value(samples, "safer_grammar_compile_seconds_sum", cache="miss") == 3.5
+    assert value(samples, "safer_constraint_bytes") == 3 * 2**20
+    assert caplog.messages == [
+        "mask machine: 5 blocks, 40 states, 30 rows, 3 MB, 2 loaded and 3 compiled in 2.2 s",
+    ]
+
+
+def test_an_engine_without_a_mask_machine_shows_none(client: TestClient) -> None:
+    samples = scrape(client)
+    assert value(samples, "safer_grammar_compile_seconds_count") == value(samples, "safer_constraint_bytes") == 0
+
+
 def test_a_caller_s_text_never_becomes_a_label(client: TestClient, chat_body: Callable[..., dict[str, Any]]) -> None:
     wanted = chat_body(
         "steal zanzibar", user="zanzibar", metadata={"zanzibar": "zanzibar"}, safety_identifier="zanzibar"
@@ -94,6 +119,7 @@ def test_labels_are_closed_sets(client: TestClient, chat_body: Callable[..., dic
         "reason": set(Failure),
         "kind": {"prompt", "plan", "trace", "answer"},
         "replica": {"0"},
+        "cache": {"hit", "miss"},
     }
     for name, labels in scrape(client):
         for key, word in labels:

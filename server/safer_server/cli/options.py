@@ -84,10 +84,13 @@ def check_engine_of(settings: "Settings", policies: "Policies") -> None:
 def engine_of(settings: "Settings", policies: "Policies") -> "Engine":
     """Open the engine; ends the program where it cannot be opened."""
     from safer_server.checkpoint import CheckpointError
+    from safer_server.cli.progress import compile_bar
     from safer_server.engines.table import MissingExtraError, open_engine
 
+    allow = settings.allow_protocol_mismatch
     try:
-        return open_engine(settings.engine, settings.model, policies, allow_mismatch=settings.allow_protocol_mismatch)
+        with compile_bar() as progress:
+            return open_engine(settings.engine, settings.model, policies, allow_mismatch=allow, progress=progress)
     except (CheckpointError, MissingExtraError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

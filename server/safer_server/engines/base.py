@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from safer_protocol.plan import Depth, Plan
 from safer_protocol.prompt import Turn
 from safer_protocol.toolkit import Toolkit, default_toolkit
+
+if TYPE_CHECKING:
+    from safer_protocol.constrain.cache import BlockCache
 
 FinishReason = Literal["stop", "length"]
 
@@ -89,3 +92,11 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Release threads, memory and connections."""
         ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """An engine that runs the mask machine in this process."""
+
+    blocks: "BlockCache"
+    """The compiled blocks that its machines are made of."""

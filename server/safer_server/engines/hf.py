@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import logging
 
-from safer_protocol.constrain.cache import Progress, compile_blocks
+from safer_protocol.constrain.cache import BlockCache, Progress
 from safer_protocol.constrain.forced import forced_tokens
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.row import Ids
@@ -50,10 +50,9 @@ class HfEngine:
         if self._device.type == "cpu" and self._network.num_parameters() <= SMALL:
             torch.set_num_threads(1)
         vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
-        folder = user_cache_path("safer-toolkit") / "blocks"
+        self.blocks = BlockCache(vocabulary, user_cache_path("safer-toolkit") / "blocks")
         self._machines = {
-            toolkit.hash: Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary, folder, progress))
-            for toolkit in toolkits
+            toolkit.hash: Machine(toolkit, vocabulary, self.blocks.obtain(toolkit, progress)) for toolkit in toolkits
         }
         self._tokens = vocabulary.tokens
         self._context: int = self._network.config.text_config.max_position_embeddings

@@ -1,0 +1,32 @@
+"""What a first start shows while it compiles the grammar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def compile_bar() -> Iterator[Callable[[int, int], None]]:
+    """Give a function that is told (blocks compiled, blocks to compile) and shows it on stderr.
+
+    A terminal gets a bar, anything else one line; nothing is shown where the function is never called.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task("compiling the grammar, once for this vocabulary", total=None)
+
+    def tell(done: int, total: int) -> None:
+        if done == 0 and not console.is_terminal:
+            console.print(f"compiling the grammar, once for this vocabulary: {total} blocks", soft_wrap=True)
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
