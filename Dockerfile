@@ -73,8 +73,8 @@ LABEL org.opencontainers.image.title="SaFeR-ToolKit vLLM" \
       org.opencontainers.image.description="A vLLM server that writes nothing but valid plans, traces and answers" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    uv pip install --system --no-cache "$(echo /wheels/*.whl)[constrain,server]"
+COPY --from=wheel /wheels /wheels
+RUN uv pip install --system --no-cache "$(echo /wheels/*.whl)[constrain,server]"
 RUN groupadd --gid 10001 safer \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/cache/safer --shell /usr/sbin/nologin safer \
     && install --directory --owner=10001 --group=10001 /var/cache/safer

@@ -1,8 +1,9 @@
 """The guard as a Ray Serve application: the same app in as many replicas as the load asks for.
 
-SAFER_ENGINE=vllm-http SAFER_VLLM_URLS='["http://vllm:8001"]' serve run --app-dir deploy/ray serve_app:app max_replicas=4
+SAFER_ENGINE=scripted serve run --app-dir deploy/ray serve_app:app max_replicas=4
 
-Every node needs `pip install 'safer-toolkit[server]' 'ray[serve]'`. The SAFER_ variables of this command reach every replica.
+The SAFER_ variables of this command reach every replica. Every node needs `pip install 'safer-toolkit[server]' 'ray[serve]'` and,
+for any engine but the scripted one, the checkpoint.
 """
 
 import os

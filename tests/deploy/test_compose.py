@@ -65,6 +65,17 @@ def test_folders_of_the_host_are_mounted_read_only_and_never_made_up(name: str) 
             assert mount["bind"]["create_host_path"] is False
 
 
+@pytest.mark.parametrize("variable", ["SAFER_MODEL", "SAFER_POLICIES"])
+def test_both_sides_are_given_the_same(variable: str) -> None:
+    assert SERVICES["guard"]["environment"][variable] == SERVICES["vllm"]["environment"][variable]
+
+
+def test_the_model_is_mounted_where_both_sides_look_for_it() -> None:
+    for name in ("guard", "vllm"):
+        targets = {mount["target"] for mount in SERVICES[name]["volumes"]}
+        assert SERVICES[name]["environment"]["SAFER_MODEL"] in targets
+
+
 def test_the_guard_asks_vllm_where_it_listens() -> None:
     command = SERVICES["vllm"]["command"].split()
     port = command[command.index("--port") + 1]

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ def container(name: str) -> dict[str, Any]:
     return only
 
 
-def environment() -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container("guard")["env"]}
+def environment(name: str = "guard") -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container(name)["env"]}
 
 
 def labels(name: str) -> dict[str, str]:
@@ -94,15 +93,16 @@ def test_the_guard_asks_every_replica_of_vllm() -> None:
     assert arguments[arguments.index("--port") + 1] == str(port)
 
 
-def test_both_sides_are_given_the_same_policies_and_these_can_be_served(tmp_path: Path) -> None:
-    files = manifest("ConfigMap", "policies")["data"]
-    served = json.loads(environment()["SAFER_POLICIES"])
-    arguments = container("vllm")["args"]
-    assert served == [value for flag, value in pairwise(arguments) if flag == "--policy"]
-    assert {Path(path).name for path in served} == set(files)
+@pytest.mark.parametrize("variable", ["SAFER_MODEL", "SAFER_POLICIES"])
+def test_both_sides_are_given_the_same(variable: str) -> None:
+    assert environment("guard")[variable] == environment("vllm")[variable]
     for name in WORKLOADS:
-        (mount,) = [mount for mount in container(name)["volumeMounts"] if mount["name"] == "policies"]
-        assert {str(Path(path).parent) for path in served} == {mount["mountPath"]}
+        assert any(mount["mountPath"] in environment(name)[variable] for mount in container(name)["volumeMounts"])
+
+
+def test_every_policy_is_in_force_and_can_be_served(tmp_path: Path) -> None:
+    files = manifest("ConfigMap", "policies")["data"]
+    assert json.loads(environment()["SAFER_POLICIES"]) == [f"/policies/{file}" for file in files]
     for file, text in files.items():
         (tmp_path / file).write_text(text)
     assert len(load_policies(tuple(tmp_path.iterdir()), default_toolkit())) == len(files) + 1
