@@ -41,6 +41,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if isinstance(engine, Constrained):
             logger.info("mask machine: %s", engine.blocks.held)
+        await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
             yield

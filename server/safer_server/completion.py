@@ -80,6 +80,7 @@ class Completion:
             protocol_hash=self.policy.protocol_hash,
             policy=self.policy.name,
             policy_hash=self.policy.policy_hash,
+            constraint=None if record.origin is None else record.origin.constraint,
             plan=show_plan(record.plan, self.view),
             trace=show_trace(record.trace, self.view, self.toolkit),
             decision=record.decision,

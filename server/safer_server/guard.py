@@ -6,7 +6,7 @@ that does not end in a verified reply fails closed, under a reason of its own.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from safer_server.engines.base import (
     EngineRequest,
     EngineUnavailableError,
     Piece,
+    TokenLimitError,
 )
 from safer_server.events import Decided, Delivered, Event, Finished
 from safer_server.ledger import Ledger
@@ -67,6 +68,8 @@ class Guard:
             ledger.failure = Failure.ENGINE_FAULT
         except EngineUnavailableError:
             ledger.failure = Failure.ENGINE_FAULT if ledger.started else Failure.ENGINE_UNAVAILABLE
+        except TokenLimitError:
+            ledger.failure = Failure.TOKEN_LIMIT
         except EngineError:
             ledger.failure = Failure.ENGINE_FAULT
         except TimeoutError:
@@ -122,7 +125,7 @@ def _is_as_asked(plan: Plan, constraint: Constraint) -> bool:
     return constraint.depth is None or plan.depth == constraint.depth
 
 
-async def _until(pieces: AsyncIterator[Piece], seconds: float) -> AsyncGenerator[Piece, None]:
+async def _until(pieces: AsyncGenerator[Piece, None], seconds: float) -> AsyncGenerator[Piece, None]:
     """Pass the pieces on for at most `seconds`; raise TimeoutError then, and close the engine's iterator in any case."""
     deadline = asyncio.get_running_loop().time() + seconds
     try:
@@ -133,5 +136,4 @@ async def _until(pieces: AsyncIterator[Piece], seconds: float) -> AsyncGenerator
                 return
             yield piece
     finally:
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
+        await pieces.aclose()

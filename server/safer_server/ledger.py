@@ -8,7 +8,7 @@ from safer_protocol.verify import Report, verify
 from safer_server.answer import Answer
 from safer_server.case import Case
 from safer_server.draft import Draft
-from safer_server.engines.base import Piece
+from safer_server.engines.base import Origin, Piece
 from safer_server.record import Failure, FinishReason, Outcome, Record, Timings, Tokens, finding_of, outcome_of
 
 FAILED_TEXT = "I can't help with this request, because its safety check did not complete."
@@ -34,6 +34,7 @@ class Ledger:
         self._waited = waited
         self._tokens = Tokens()
         self._limited = False
+        self._origin: Origin | None = None
         self._start = time.perf_counter()
         self._planned: float | None = None
         self._decided: float | None = None
@@ -46,6 +47,7 @@ class Ledger:
     def charge(self, piece: Piece) -> None:
         """Count a piece before it is read; one that goes over the caller's limit is not counted but cuts the reply."""
         self.started = True
+        self._origin = self._origin or piece.origin
         tokens = self._tokens
         if piece.prompt_tokens is not None:
             tokens = replace(tokens, prompt=piece.prompt_tokens)
@@ -97,6 +99,7 @@ class Ledger:
             coverage=self.case.coverage,
             modality=self.case.modality,
             policy=self.case.policy,
+            origin=self._origin,
             tokens=self._tokens,
             timings=self._timings(),
         )

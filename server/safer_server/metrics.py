@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Endpoint = Literal["chat"]
 
-REPLICA = "0"
-"""The one engine of this process."""
-
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client knows, when it is imported, that several processes share their numbers."""
 
@@ -54,6 +51,9 @@ class Metrics:
             "safer_decisions", "Verified decisions.", ("decision", "category", "modality", "policy", "model")
         )
         self._failures = counter("safer_failed_closed", "Cases that failed closed, by reason.", ("reason",))
+        self._constrained = counter(
+            "safer_constrained", "Cases that an engine wrote, by what constrained it.", ("constraint",)
+        )
         self._violations = counter("safer_trace_violations", "Failed replies, by what was wrong with them.", ("code",))
         self._tool_calls = counter("safer_tool_calls", "Calls in verified traces.", ("tool",))
         self._tokens = counter("safer_tokens", "Tokens read and written.", ("kind",))
@@ -117,7 +117,9 @@ class Metrics:
             spent: float | None = getattr(timings, stage)
             if spent is not None:
                 self._stage_seconds.labels(stage).observe(spent / 1000)
-        self._engine_seconds.labels(REPLICA).observe((timings.total - timings.queue) / 1000)
+        if record.origin is not None:
+            self._engine_seconds.labels(record.origin.replica).observe((timings.total - timings.queue) / 1000)
+            self._constrained.labels(record.origin.constraint).inc()
         for kind in ("prompt", "plan", "trace", "answer"):
             self._tokens.labels(kind).inc(getattr(record.tokens, kind))
         if record.failure is not None:
@@ -135,9 +137,9 @@ class Metrics:
         for call in record.trace:
             self._tool_calls.labels(call.tool).inc()
 
-    async def render(self) -> bytes:
+    def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
-        await self._refresh()
+        self._refresh()
         if not self._is_shared:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
@@ -147,10 +149,11 @@ class Metrics:
     async def keep_fresh(self) -> None:
         """Keep this engine's health current for the other processes; one that shares nothing looks when it is asked."""
         while self._is_shared:
-            await self._refresh()
+            self._refresh()
             await asyncio.sleep(_REFRESH_SECONDS)
 
-    async def _refresh(self) -> None:
-        self._engine_up.labels(REPLICA).set(await self._engine.healthy())
+    def _refresh(self) -> None:
+        for replica in self._engine.replicas():
+            self._engine_up.labels(replica.name).set(replica.up)
         if isinstance(self._engine, Constrained):
             self._constraint_bytes.set(self._engine.blocks.held.nbytes)

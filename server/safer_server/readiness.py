@@ -25,9 +25,9 @@ class Readiness:
         self._guard = guard
         self.canary_passed = False
 
-    async def ready(self) -> bool:
-        """Whether the canary has passed and the engine is healthy now."""
-        return self.canary_passed and await self._guard.engine.healthy()
+    def ready(self) -> bool:
+        """Whether the canary has passed and the engine is up now."""
+        return self.canary_passed and any(replica.up for replica in self._guard.engine.replicas())
 
     async def try_canary(self) -> bool:
         """Ask the guard something harmless; whatever it decides, the reply must verify."""

@@ -12,6 +12,7 @@ from safer_protocol.tools import RISK_KEY
 from safer_protocol.trace import Standing, Trace
 from safer_protocol.verify import Report
 from safer_server.case import Coverage, Modality
+from safer_server.engines.base import Origin
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -95,6 +96,8 @@ class Record:
     coverage: Coverage
     modality: Modality
     policy: Policy
+    origin: Origin | None
+    """Which replica wrote it, under which constraint; None where none had begun to."""
     tokens: Tokens
     timings: Timings
 

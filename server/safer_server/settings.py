@@ -1,12 +1,12 @@
 """Settings: read once, at the edge, from `SAFER_*` variables; the command line overrides them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from safer_server.engines.table import EngineName
+from safer_server.engines.base import EngineName
 
 PACKAGED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "tiny"
 
@@ -22,14 +22,40 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
-    engine: EngineName = Field(default="hf", description="What generates tokens: hf or scripted.")
-    model: Path = Field(default=PACKAGED_CHECKPOINT, description="Directory of the checkpoint to serve.")
+    engine: EngineName = Field(default="hf", description="What generates tokens: hf, vllm, vllm-http or scripted.")
+    model: Path = Field(
+        default=PACKAGED_CHECKPOINT,
+        description="Directory of the checkpoint to serve; for vllm-http its configuration, tokenizer and safer.json do.",
+    )
     policies: tuple[Path, ...] = Field(
         default=(),
         description="Policy files (YAML) to serve beside the default policy; in the environment a JSON list.",
     )
     allow_protocol_mismatch: bool = Field(
         default=False, description="Serve a checkpoint although it was trained on another protocol, or on none."
+    )
+    vllm_urls: tuple[str, ...] = Field(
+        default=(), description="Base URLs of the vLLM servers for vllm-http, which hold the same model; a JSON list."
+    )
+    vllm_key: SecretStr | None = Field(default=None, description="The API key that the vLLM servers ask for.")
+    vllm_args: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of vLLM's AsyncEngineArgs for the vllm engine; a JSON object."
+    )
+    constraint: Literal["auto", "machine", "guidance", "xgrammar", "none"] = Field(
+        default="auto",
+        description="What must constrain a vLLM: the best of the first three that a canary proves, one of them, or nothing.",
+    )
+    connect_seconds: float = Field(default=2.0, gt=0, description="Longest time to reach a vLLM server.")
+    first_token_seconds: float = Field(
+        default=30.0, gt=0, description="Longest time to the first token of a reply; then another replica is asked."
+    )
+    next_token_seconds: float = Field(
+        default=10.0, gt=0, description="Longest time between tokens; then the reply fails closed."
+    )
+    canary_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Time between two proofs that a vLLM is constrained; more often while it is out.",
     )
     max_in_flight: int = Field(default=8, ge=1, description="Requests that a worker's engine works on at once.")
     max_queue: int = Field(default=64, ge=0, description="Requests that may wait in a worker; the next one gets a 503.")

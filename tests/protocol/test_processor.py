@@ -8,7 +8,8 @@ import torch
 from transformers import LogitsProcessorList, Qwen2Config, Qwen2ForCausalLM
 
 from safer_protocol.constrain.machine import Machine
-from safer_protocol.constrain.processor import MachineLogitsProcessor, mask
+from safer_protocol.constrain.mask import mask
+from safer_protocol.constrain.processor import MachineLogitsProcessor
 from safer_protocol.constrain.row import Row
 from safer_protocol.plan import Depth
 from safer_protocol.toolkit import default_toolkit

@@ -9,6 +9,7 @@ from safer_protocol.toolkit import default_toolkit
 from safer_server.checkpoint import CheckpointError, check_protocol
 from safer_server.engines.table import open_engine
 from safer_server.policies import load_policies
+from safer_server.settings import Settings
 
 TOOLKIT = default_toolkit()
 
@@ -32,7 +33,7 @@ def test_any_other_is_refused_and_says_how_to_insist(tmp_path: Path, card: str |
     with pytest.raises(CheckpointError, match="--allow-protocol-mismatch"):
         check_protocol(folder, TOOLKIT)
     with pytest.raises(CheckpointError):
-        open_engine("hf", folder, load_policies((), TOOLKIT))
+        open_engine(Settings(model=folder), load_policies((), TOOLKIT))
 
 
 def test_a_directory_that_is_no_checkpoint(tmp_path: Path) -> None:

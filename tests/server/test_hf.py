@@ -234,7 +234,7 @@ def test_a_closed_engine_says_so(tmp_path: Path, engine: HfEngine, monkeypatch: 
         await other.close()
         with pytest.raises(EngineError, match="closed"):
             await write(other, EngineRequest(ASKED))
-        return await other.healthy()
+        return other.replicas()[0].up
 
     assert not asyncio.run(close_and_ask())
-    assert asyncio.run(engine.healthy())
+    assert engine.replicas()[0].up

@@ -6,17 +6,13 @@ calls, and replayed where beams were reordered. Keep away from options that cont
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from outlines.processors.base_logits_processor import OutlinesLogitsProcessor
 
 from safer_protocol.constrain.machine import Cursor, Machine
-from safer_protocol.constrain.row import Row
+from safer_protocol.constrain.mask import mask
 from safer_protocol.plan import Depth
-
-NARROW = 2048
-"""Rows of at most so many tokens are put back one by one; wider ones are masked."""
 
 
 @dataclass
@@ -63,17 +59,3 @@ class MachineLogitsProcessor(OutlinesLogitsProcessor):  # type: ignore[misc]  # 
 
     def _start(self) -> _Sequence:
         return _Sequence(self._machine.start(depth=self._depth, answer_tokens=self._answer_tokens))
-
-
-def mask(logits: torch.Tensor, row: Row) -> None:
-    """Set all logits of shape (vocabulary,) to minus infinity in place, except those of a row."""
-    if row.count <= NARROW:
-        ids = torch.from_numpy(row.ids).to(logits.device)
-        kept = logits[ids]
-        logits.fill_(float("-inf"))
-        logits[ids] = kept
-        return
-    flags: Any = torch.from_numpy(row.flags).to(logits.device)
-    width = min(len(flags), logits.shape[0])
-    logits[:width].masked_fill_(~flags[:width], float("-inf"))
-    logits[width:] = float("-inf")

@@ -10,6 +10,7 @@ from safer_server.cli.plugins import CommandGroup
 from safer_server.cli.protocol import protocol
 from safer_server.cli.serve import serve
 from safer_server.cli.verify import verify
+from safer_server.cli.vllm import vllm
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -21,6 +22,7 @@ app = typer.Typer(
     ),
 )
 app.command()(serve)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(vllm)
 app.command()(ask)
 app.command()(verify)
 app.command()(protocol)

@@ -92,6 +92,7 @@ def _ask_here(
         request = ChatRequest.model_validate_json(json.dumps({**body, "model": engine.model}))
         door.check(request)
         refused = verified = False
+        await engine.start()
         async for event in Guard(engine, settings.request_seconds).judge(await door.case(request)):
             match event:
                 case Reasoning(line):

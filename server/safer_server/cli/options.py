@@ -19,7 +19,10 @@ Model = Annotated[
 ]
 EngineKind = Annotated[
     str | None,
-    typer.Option(help="hf (default; a transformers checkpoint) or scripted (no model).", envvar="SAFER_ENGINE"),
+    typer.Option(
+        help="hf (default; the checkpoint in this process), vllm (the same in vLLM), vllm-http (vLLM servers) or scripted.",
+        envvar="SAFER_ENGINE",
+    ),
 ]
 PolicyFiles = Annotated[
     list[Path] | None,
@@ -75,7 +78,7 @@ def check_engine_of(settings: "Settings", policies: "Policies") -> None:
     from safer_server.engines.table import check_engine
 
     try:
-        check_engine(settings.engine, settings.model, policies, allow_mismatch=settings.allow_protocol_mismatch)
+        check_engine(settings, policies)
     except CheckpointError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -87,10 +90,9 @@ def engine_of(settings: "Settings", policies: "Policies") -> "Engine":
     from safer_server.cli.progress import compile_bar
     from safer_server.engines.table import MissingExtraError, open_engine
 
-    allow = settings.allow_protocol_mismatch
     try:
         with compile_bar() as progress:
-            return open_engine(settings.engine, settings.model, policies, allow_mismatch=allow, progress=progress)
+            return open_engine(settings, policies, progress=progress)
     except (CheckpointError, MissingExtraError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

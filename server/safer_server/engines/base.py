@@ -1,7 +1,8 @@
 """The contract between the guard and whatever generates tokens."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from safer_protocol.plan import Depth, Plan
@@ -11,7 +12,21 @@ from safer_protocol.toolkit import Toolkit, default_toolkit
 if TYPE_CHECKING:
     from safer_protocol.constrain.cache import BlockCache
 
+EngineName = Literal["hf", "scripted", "vllm", "vllm-http"]
 FinishReason = Literal["stop", "length"]
+
+
+class ConstraintMode(StrEnum):
+    """What keeps the decoder within the protocol. Whatever it is, every reply is verified."""
+
+    MACHINE = "machine"
+    """The mask machine: plan, trace and answer in one pass."""
+    GUIDANCE = "guidance"
+    """A stock vLLM server with the guidance backend: a grammar for the plan, then one for the reply."""
+    XGRAMMAR = "xgrammar"
+    """The same with the xgrammar backend."""
+    NONE = "none"
+    """Nothing: replies are only verified."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +62,35 @@ class EngineRequest:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a reply comes from: the name of the replica, and what constrained it."""
+
+    replica: str
+    constraint: ConstraintMode
+
+
+@dataclass(frozen=True)
 class Piece:
     """A stretch of generated text.
 
-    `tokens` counts the tokens it stands for. The first piece carries `prompt_tokens` (and usually no text); the last carries
-    `finish`: `stop` when the reply closed by itself, `length` when an answer limit cut it.
+    `tokens` counts the tokens it stands for. The first piece carries `prompt_tokens` and `origin` (and usually no text); the last
+    carries `finish`: `stop` when the reply closed by itself, `length` when a limit cut the answer.
     """
 
     text: str
     tokens: int = 0
     prompt_tokens: int | None = None
+    origin: Origin | None = None
     finish: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """A replica as it was last found: whether it is up, and what constrains it where that is known."""
+
+    name: str
+    up: bool
+    constraint: ConstraintMode | None
 
 
 class EngineError(Exception):
@@ -66,6 +99,10 @@ class EngineError(Exception):
 
 class EngineUnavailableError(EngineError):
     """No engine could be reached at all."""
+
+
+class TokenLimitError(EngineError):
+    """The reply did not fit into the caller's limit, or into what the context had left."""
 
 
 class ContextLengthError(EngineError):
@@ -85,8 +122,12 @@ class Engine(Protocol):
         """Yield the reply as it is written; raise `EngineError` on a fault; closing the iterator cancels generation."""
         ...
 
-    async def healthy(self) -> bool:
-        """Whether a request sent now would be served."""
+    async def start(self) -> None:
+        """Begin to watch the replicas, if there are any to watch; called once, in the event loop that will serve."""
+        ...
+
+    def replicas(self) -> Sequence[ReplicaStatus]:
+        """What is known of each replica; a request sent now would be served where one is up. Quick, asks nobody."""
         ...
 
     async def close(self) -> None:

@@ -26,7 +26,18 @@ from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.prompt import IMAGE_PAD, encode_prompt, pictures
 from safer_protocol.text import given_text
 from safer_protocol.toolkit import Toolkit
-from safer_server.engines.base import ContextLengthError, EngineError, EngineRequest, Piece, Sampling
+from safer_server.engines.base import (
+    ConstraintMode,
+    ContextLengthError,
+    EngineError,
+    EngineRequest,
+    Origin,
+    Piece,
+    ReplicaStatus,
+    Sampling,
+)
+
+ORIGIN = Origin("0", ConstraintMode.MACHINE)
 
 SMALL = 50_000_000
 """Parameters up to which one CPU thread is fastest: more only wait for one another, badly so on a busy machine."""
@@ -79,9 +90,12 @@ class HfEngine:
         finally:
             cancelled.set()
 
-    async def healthy(self) -> bool:
-        """Whether the worker still takes requests."""
-        return not self._closed
+    async def start(self) -> None:
+        """Nothing to watch."""
+
+    def replicas(self) -> tuple[ReplicaStatus]:
+        """The one worker: up while it takes requests."""
+        return (ReplicaStatus(ORIGIN.replica, not self._closed, ORIGIN.constraint),)
 
     async def close(self) -> None:
         """Let the running request end and take no more."""
@@ -116,7 +130,7 @@ class HfEngine:
             raise ContextLengthError(f"the conversation has {length} tokens, more than this model can answer")
         limit = room if sampling.reply_tokens is None else min(room, sampling.reply_tokens)
         cursor = machine.start(depth=asked.depth, plan=asked.plan, answer_tokens=sampling.answer_tokens, limit=limit)
-        yield Piece(cursor.prefix, prompt_tokens=length)
+        yield Piece(cursor.prefix, prompt_tokens=length, origin=ORIGIN)
 
         random = torch.Generator(self._device)
         if sampling.seed is None:

@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from safer_protocol.reply import Reply
 from safer_protocol.text import ANSWER_CLOSE, ANSWER_OPEN, print_reply
 from safer_protocol.toolkit import Toolkit
-from safer_server.engines.base import EngineError, EngineRequest, FinishReason, Piece
+from safer_server.engines.base import (
+    ConstraintMode,
+    EngineError,
+    EngineRequest,
+    FinishReason,
+    Origin,
+    Piece,
+    ReplicaStatus,
+)
 from safer_server.engines.markers import by_markers
+
+ORIGIN = Origin("0", ConstraintMode.NONE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class ScriptedEngine:
     ) -> None:
         self.model = model
         self.up = True
-        """What `healthy` answers."""
+        """Whether its one replica says that it is up."""
         self.cancelled = 0
         """How many replies were closed before their end."""
         self.requests: list[EngineRequest] = []
@@ -61,7 +71,8 @@ class ScriptedEngine:
         text, finish = self._limit(take.text, request.sampling.answer_tokens)
         ended = False
         try:
-            yield Piece("", prompt_tokens=sum(len(turn.parts) + len(turn.text.split()) for turn in request.turns))
+            prompt_tokens = sum(len(turn.parts) + len(turn.text.split()) for turn in request.turns)
+            yield Piece("", prompt_tokens=prompt_tokens, origin=ORIGIN)
             for number, start in enumerate(range(0, len(text) + self._characters, self._characters)):
                 await asyncio.sleep(0)
                 if number == take.wait_at and take.event is not None:
@@ -88,9 +99,12 @@ class ScriptedEngine:
             return text, "stop"
         return f"{head}{opening}{answer[:longest]}\n{ANSWER_CLOSE}\n", "length"
 
-    async def healthy(self) -> bool:
-        """Return `up`."""
-        return self.up
+    async def start(self) -> None:
+        """Nothing to watch."""
+
+    def replicas(self) -> tuple[ReplicaStatus]:
+        """The one script; nothing constrains it."""
+        return (ReplicaStatus(ORIGIN.replica, self.up, ORIGIN.constraint),)
 
     async def close(self) -> None:
         """Nothing to release."""

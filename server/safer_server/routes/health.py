@@ -18,6 +18,14 @@ class Health(BaseModel):
     status: str
 
 
+class ReplicaVersion(BaseModel):
+    """A replica of the engine, and what constrains its decoder."""
+
+    replica: str
+    up: bool
+    constraint: str | None
+
+
 class Version(BaseModel):
     """What is running."""
 
@@ -26,6 +34,7 @@ class Version(BaseModel):
     policies: dict[str, str]
     model: str
     engine: str
+    replicas: tuple[ReplicaVersion, ...]
 
 
 def health_router(readiness: Readiness, engine: Engine, policies: Policies) -> APIRouter:
@@ -40,7 +49,7 @@ def health_router(readiness: Readiness, engine: Engine, policies: Policies) -> A
     async def readyz() -> Health:
         if not readiness.canary_passed:
             raise UnavailableError("The canary request has not come back verified.", code="not_ready")
-        if not await readiness.ready():
+        if not readiness.ready():
             raise UnavailableError("The engine does not answer.", code="not_ready")
         return Health(status="ready")
 
@@ -52,6 +61,10 @@ def health_router(readiness: Readiness, engine: Engine, policies: Policies) -> A
             policies={name: policy.policy_hash for name, policy in policies.items()},
             model=engine.model,
             engine=engine.name,
+            replicas=tuple(
+                ReplicaVersion(replica=status.name, up=status.up, constraint=status.constraint)
+                for status in engine.replicas()
+            ),
         )
 
     return router

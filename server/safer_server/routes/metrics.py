@@ -12,6 +12,6 @@ def metrics_router(metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics")
     async def get_metrics() -> Response:
-        return Response(await metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     return router

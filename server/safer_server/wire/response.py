@@ -26,6 +26,7 @@ class Safer(BaseModel):
     protocol_hash: str
     policy: str
     policy_hash: str | None
+    constraint: str | None
     plan: Plan | None
     trace: tuple[Call, ...]
     decision: Decision | None

@@ -1,0 +1,180 @@
+"""How a reply is written by one vLLM, by what can constrain it there.
+
+machine            one request: the mask machine follows plan, trace and answer
+guidance, xgrammar two requests: a grammar for the plan, then, behind the plan, one for the reply to it; the prompt is cached
+none               requests without any constraint, until a whole reply verifies, a few times at most
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from safer_protocol.dialects import Dialect, plan_grammar, reply_grammar
+from safer_protocol.plan import Plan
+from safer_protocol.text import ANSWER_OPEN, Part, Reader, given_text, print_plan
+from safer_protocol.toolkit import Toolkit
+from safer_protocol.verify import verify
+from safer_server.engines.backend import Chunk, Parameters
+from safer_server.engines.base import (
+    ConstraintMode,
+    ContextLengthError,
+    EngineError,
+    EngineRequest,
+    FinishReason,
+    Piece,
+    TokenLimitError,
+)
+from safer_server.engines.codec import Codec, Prompt
+from safer_server.vllm.options import MachineOptions
+
+ATTEMPTS = 3
+"""Replies that are asked for where nothing constrains them."""
+
+_WARMER = 0.7
+"""Lowest temperature of an attempt after the first, which would only say the same again."""
+
+LEAST_ROOM = 384
+"""Tokens that prompt and context must leave for a reply. The shortest traces take fewer; the machine closes before the end."""
+
+Generate = Callable[[Prompt, Parameters], AsyncGenerator[Chunk, None]]
+Pieces = AsyncGenerator[Piece, None]
+
+
+class Writer:
+    """Writes the reply to one request; `context` is the model's context length in tokens."""
+
+    def __init__(self, generate: Generate, codec: Codec, context: int, request: EngineRequest) -> None:
+        self._generate = generate
+        self._codec = codec
+        self._context = context
+        self._request = request
+        self._left = context if request.sampling.reply_tokens is None else request.sampling.reply_tokens
+        """Tokens that may still be written."""
+
+    def write(self, mode: ConstraintMode) -> Pieces:
+        """Yield the reply."""
+        match mode:
+            case ConstraintMode.MACHINE:
+                return self._by_machine()
+            case ConstraintMode.GUIDANCE:
+                return self._by_grammars(Dialect.LARK)
+            case ConstraintMode.XGRAMMAR:
+                return self._by_grammars(Dialect.EBNF)
+            case ConstraintMode.NONE:
+                return self._by_luck()
+
+    async def _by_machine(self) -> Pieces:
+        asked, sampling = self._request.constraint, self._request.sampling
+        written = given_text(asked.plan)
+        options = MachineOptions(
+            policy_hash=self._request.toolkit.hash,
+            depth=asked.depth,
+            plan=asked.plan,
+            answer_tokens=sampling.answer_tokens,
+        )
+        parameters = {"extra_args": options.arguments(), "stop_token_ids": [self._codec.end_of_cut]}
+        last: tuple[int, ...] = ()
+        prompt = self._codec.prompt(self._request.turns, written)
+        async with aclosing(self._ask(prompt, parameters, written)) as pieces:
+            async for piece, ids in pieces:
+                last = ids or last
+                cut = last[-1:] == (self._codec.end_of_cut,)
+                yield _finished(piece, "length" if cut else "stop")
+
+    async def _by_grammars(self, dialect: Dialect) -> Pieces:
+        asked, toolkit = self._request.constraint, self._request.toolkit
+        plan, prompt = asked.plan, self._codec.prompt(self._request.turns)
+        written = "" if plan is None else print_plan(plan)
+        if plan is None:
+            text = ""
+            grammar = plan_grammar(toolkit, dialect, asked.depth)
+            async with aclosing(self._ask(prompt, _constrained_by(grammar))) as pieces:
+                async for piece, _ in pieces:
+                    text += piece.text
+                    yield _unfinished(piece)
+            plan = _read_plan(text, toolkit)
+        answer_tokens = self._request.sampling.answer_tokens
+        grammar = reply_grammar(toolkit, plan, dialect, answer_tokens)
+        text, spent = "", 0
+        prompt = self._codec.continued(prompt, print_plan(plan))
+        async with aclosing(self._ask(prompt, _constrained_by(grammar), written)) as pieces:
+            async for piece, ids in pieces:
+                spent += len(ids) if f"\n{ANSWER_OPEN}\n" in text else 0
+                text += piece.text
+                yield _finished(piece, "length" if spent > answer_tokens else "stop")
+
+    async def _by_luck(self) -> Pieces:
+        given = self._request.constraint.plan
+        prompt, written = self._codec.prompt(self._request.turns, given_text(given)), given_text(given)
+        for attempt in range(ATTEMPTS):
+            told, text, tokens = 0, "", 0
+            warmer = {"temperature": max(_WARMER, self._request.sampling.temperature)} if attempt else {}
+            async with aclosing(self._ask(prompt, warmer, written)) as pieces:
+                async for piece, ids in pieces:
+                    told, tokens = piece.prompt_tokens or told, tokens + len(ids)
+                    text += piece.text
+            if verify(text, self._request.toolkit).valid or attempt == ATTEMPTS - 1:
+                yield Piece(text, tokens=tokens, prompt_tokens=told, finish="stop")
+                return
+
+    async def _ask(
+        self, prompt: Prompt, parameters: Mapping[str, Any], written: str = ""
+    ) -> AsyncGenerator[tuple[Piece, tuple[int, ...]], None]:
+        """Send one request; yield its pieces with their token ids, the last with a preliminary `finish`.
+
+        Text that stands at the end of the prompt, but is part of the reply, comes with the first piece.
+        """
+        decoder, first, finish = self._codec.decoder(), True, None
+        async with aclosing(self._generate(prompt, {**self._sampling(), **parameters})) as chunks:
+            async for chunk in chunks:
+                if first and self._context - chunk.prompt_tokens < LEAST_ROOM:
+                    message = f"the conversation has {chunk.prompt_tokens} tokens, more than this model can answer"
+                    raise ContextLengthError(message)
+                self._left -= len(chunk.ids)
+                finish = chunk.finish
+                yield (
+                    Piece(
+                        (written if first else "") + decoder.decode(chunk.ids),
+                        tokens=len(chunk.ids),
+                        prompt_tokens=chunk.prompt_tokens if first else None,
+                        finish=None if finish is None else "stop",
+                    ),
+                    chunk.ids,
+                )
+                first = False
+        if finish == "length":
+            raise TokenLimitError("the reply was cut at a token limit")
+        if finish != "stop":
+            raise EngineError(f"the reply ended with {finish or 'no word why'}")
+
+    def _sampling(self) -> dict[str, Any]:
+        sampling = self._request.sampling
+        return {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "max_tokens": max(self._left, 1),
+            "detokenize": False,
+        }
+
+
+def _constrained_by(grammar: str) -> dict[str, Any]:
+    return {"structured_outputs": {"grammar": grammar}}
+
+
+def _finished(piece: Piece, finish: FinishReason) -> Piece:
+    """The same piece; if it is the last, with the reason why the reply ended."""
+    return piece if piece.finish is None else Piece(piece.text, piece.tokens, piece.prompt_tokens, finish=finish)
+
+
+def _unfinished(piece: Piece) -> Piece:
+    return Piece(piece.text, piece.tokens, piece.prompt_tokens)
+
+
+def _read_plan(text: str, toolkit: Toolkit) -> Plan:
+    reader = Reader(toolkit)
+    for line in text.split("\n")[:-1]:
+        reader.feed(line)
+    if reader.plan is None or reader.part is not Part.TRACE_OPEN or reader.violations:
+        raise EngineError("what was constrained to be a plan is none")
+    return reader.plan
