@@ -24,10 +24,9 @@ import outlines_core
 import torch
 import typer
 import xgrammar
-from qwen import LOGITS, qwen_tokenizer
 from rich.progress import track
-from sample import sample_plan, sample_reply
 
+from qwen import LOGITS, qwen_tokenizer
 from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.forced import forced_tokens
 from safer_protocol.constrain.machine import Cursor, Machine
@@ -39,6 +38,7 @@ from safer_protocol.plan import Plan
 from safer_protocol.text import ANSWER_OPEN, TRACE_OPEN, print_plan, print_reply
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
+from sample import sample_plan, sample_reply
 
 TOOLKIT = default_toolkit()
 WORDS = -(-LOGITS // 32)

