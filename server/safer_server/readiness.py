@@ -16,6 +16,7 @@ _CANARY = Case(
     coverage=Coverage((Part("messages[0].content", "text"),)),
 )
 _LONGEST_PAUSE = 30.0
+_LOOK_SECONDS = 0.2
 
 
 class Readiness:
@@ -27,7 +28,10 @@ class Readiness:
 
     def ready(self) -> bool:
         """Whether the canary has passed and the engine is up now."""
-        return self.canary_passed and any(replica.up for replica in self._guard.engine.replicas())
+        return self.canary_passed and self._is_up()
+
+    def _is_up(self) -> bool:
+        return any(replica.up for replica in self._guard.engine.replicas())
 
     async def try_canary(self) -> bool:
         """Ask the guard something harmless; whatever it decides, the reply must verify."""
@@ -40,8 +44,12 @@ class Readiness:
         return self.canary_passed
 
     async def prove(self) -> None:
-        """Try the canary until it passes, with growing pauses."""
+        """Try the canary until it passes, with growing pauses, as soon as the engine is up."""
         pause = 1.0
-        while not await self.try_canary():
+        while True:
+            while not self._is_up():
+                await asyncio.sleep(_LOOK_SECONDS)
+            if await self.try_canary():
+                return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -16,8 +16,13 @@ END_OF_CUT = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids with one `<|image_pad|>` for each picture, which the engine expands, and the pictures (RGB `PIL.Image.Image`)."""
+    """A conversation, what of the reply counts as written, and both as token ids.
 
+    The ids have one `<|image_pad|>` for each picture, which the engine expands; pictures are RGB `PIL.Image.Image`.
+    """
+
+    turns: tuple[Turn, ...]
+    written: str
     ids: tuple[int, ...]
     images: tuple[Any, ...] = ()
 
@@ -52,11 +57,7 @@ class Codec:
         """Encode a conversation, and behind it what of the reply counts as written."""
         images = tuple(pictures(turns))
         ids = encode_prompt(self, turns, [1] * len(images))
-        return Prompt((*ids, *self.encode(written)), images)
-
-    def continued(self, prompt: Prompt, written: str) -> Prompt:
-        """Put more of the reply behind a prompt."""
-        return Prompt((*prompt.ids, *self.encode(written)), prompt.images)
+        return Prompt(tuple(turns), written, (*ids, *self.encode(written)), images)
 
     def decoder(self) -> "Decoder":
         """Begin to decode one reply."""

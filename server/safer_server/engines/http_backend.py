@@ -1,17 +1,15 @@
-"""A vLLM server behind HTTP, asked at its token interface (`/inference/v1/generate`).
+"""A vLLM server behind HTTP.
 
-Token ids go there as we encode them, so nothing that a user writes can become a special token, and token ids come back.
+It is asked at its token interface where it has that (`--enable-scale-out`, as `safer vllm` starts it), else for chat completions.
 """
 
-from base64 import b64encode
-from collections.abc import AsyncGenerator
-from io import BytesIO
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import anyio
 import httpx
 from httpx_sse import EventSource, SSEError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from safer_server.engines.backend import (
     BackendError,
@@ -22,7 +20,9 @@ from safer_server.engines.backend import (
     refusal,
 )
 from safer_server.engines.codec import Prompt
+from safer_server.engines.http_body import chat_body, token_body
 
+_TOKENS, _CHAT = "/inference/v1/generate", "/v1/chat/completions"
 _BUSY = (429, 503)
 _REFUSED = (400, 413, 422)
 
@@ -50,11 +50,12 @@ class _Frame(BaseModel):
 
 
 class _Model(BaseModel):
+    id: str
     max_model_len: int
 
 
 class _Models(BaseModel):
-    data: tuple[_Model, ...]
+    data: tuple[_Model, ...] = Field(min_length=1)
 
 
 class HttpBackend:
@@ -71,28 +72,35 @@ class HttpBackend:
             trust_env=False,
         )
         self._answer_seconds = answer_seconds
+        self._model = _Model(id="", max_model_len=0)
+        self._takes_tokens = True
 
     async def context(self) -> int:
-        """Read the model's context length off the list of models."""
+        """Read the model's name and context length off the list of models, and find out which interface there is."""
         try:
             response = await self._client.get("/v1/models", timeout=self._answer_seconds)
             response.raise_for_status()
-            return min(model.max_model_len for model in _Models.model_validate_json(response.content).data)
-        except (httpx.HTTPError, ValueError) as error:
+            model = _Models.model_validate_json(response.content).data[0]
+            found = await self._client.get(_TOKENS, timeout=self._answer_seconds)
+        except (httpx.HTTPError, ValidationError) as error:
             raise UnreachableError(f"{type(error).__name__} at /v1/models") from error
+        self._model, self._takes_tokens = model, found.status_code != httpx.codes.NOT_FOUND
+        return model.max_model_len
+
+    def _body(self, prompt: Prompt, parameters: Parameters) -> Mapping[str, Any]:
+        if self._takes_tokens:
+            return token_body(prompt, parameters)
+        return chat_body(self._model.id, self._model.max_model_len, prompt, parameters)
 
     async def generate(self, prompt: Prompt, parameters: Parameters) -> AsyncGenerator[Chunk, None]:
         """Stream the tokens of a reply."""
-        body = {
-            "token_ids": prompt.ids,
-            "sampling_params": parameters,
-            "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-        }
-        if prompt.images:
-            body["content_parts"] = await anyio.to_thread.run_sync(_content_parts, prompt.images)
+        path = _TOKENS if self._takes_tokens else _CHAT
+        if prompt.images:  # they take their time to encode
+            body = await anyio.to_thread.run_sync(self._body, prompt, parameters)
+        else:
+            body = self._body(prompt, parameters)
         try:
-            async with self._client.stream("POST", "/inference/v1/generate", json=body) as response:
+            async with self._client.stream("POST", path, json=body) as response:
                 await _raise_for_status(response)
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
@@ -105,17 +113,6 @@ class HttpBackend:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
-
-
-def _content_parts(images: tuple[Any, ...]) -> list[dict[str, str]]:
-    return [{"type": "image_url", "url": _data_url(image)} for image in images]
-
-
-def _data_url(image: Any) -> str:
-    """Write a picture without loss, in little time rather than in few bytes."""
-    file = BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
 
 
 def _chunks(data: str) -> list[Chunk]:

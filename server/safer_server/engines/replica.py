@@ -60,6 +60,7 @@ class Replica:
         self._modes = modes
         self._patience = patience
         self._trouble = asyncio.Event()
+        self._reason = ""
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -72,9 +73,9 @@ class Replica:
 
     def eject(self, error: BackendError) -> None:
         """Take no more requests until a canary passes, which is tried at once."""
-        if self.mode is not None:
+        if str(error) != self._reason:
             logger.warning("replica %s is out: %s", self.name, error)
-        self.mode = None
+        self.mode, self._reason = None, str(error)
         self._trouble.set()
 
     async def generate(self, prompt: Prompt, parameters: Parameters) -> AsyncGenerator[Chunk, None]:
@@ -121,7 +122,7 @@ class Replica:
         if mode is not self.mode:
             seconds = time.monotonic() - started
             logger.info("replica %s is in, constrained by %s (%.1f s)", self.name, mode, seconds)
-        self.context, self.mode = context, mode
+        self.context, self.mode, self._reason = context, mode, ""
 
     async def _binding(self) -> ConstraintMode | None:
         for mode in self._modes:

@@ -5,6 +5,7 @@ the guard's to fail closed. A replica is asked only while it has proven that its
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,6 +25,8 @@ from safer_server.engines.base import (
 from safer_server.engines.codec import Codec
 from safer_server.engines.replica import Patience, Replica
 from safer_server.engines.writing import Writer
+
+logger = logging.getLogger("uvicorn.error")
 
 BY_ITSELF = (ConstraintMode.MACHINE, ConstraintMode.GUIDANCE, ConstraintMode.XGRAMMAR)
 """The constraints that are tried where the operator names none, the best first."""
@@ -77,7 +80,8 @@ class VllmEngine:
             except TooLongError:
                 raise ContextLengthError("the conversation is longer than the model's context") from None
             except RefusedError as error:
-                raise EngineError(f"vLLM refuses the request: {error}") from error
+                logger.error("replica %s refuses a request: %s", replica.name, error)
+                raise EngineError("vLLM refuses the request") from error
             except (UnreachableError, BusyError) as error:
                 if isinstance(error, UnreachableError):
                     replica.eject(error)

@@ -48,8 +48,8 @@ class Writer:
         self._codec = codec
         self._context = context
         self._request = request
-        self._left = context if request.sampling.reply_tokens is None else request.sampling.reply_tokens
-        """Tokens that may still be written."""
+        self._left = request.sampling.reply_tokens
+        """Tokens that may still be written, where the caller set a limit."""
 
     def write(self, mode: ConstraintMode) -> Pieces:
         """Yield the reply."""
@@ -96,7 +96,7 @@ class Writer:
         answer_tokens = self._request.sampling.answer_tokens
         grammar = reply_grammar(toolkit, plan, dialect, answer_tokens)
         text, spent = "", 0
-        prompt = self._codec.continued(prompt, print_plan(plan))
+        prompt = self._codec.prompt(self._request.turns, print_plan(plan))
         async with aclosing(self._ask(prompt, _constrained_by(grammar), written)) as pieces:
             async for piece, ids in pieces:
                 spent += len(ids) if f"\n{ANSWER_OPEN}\n" in text else 0
@@ -130,7 +130,8 @@ class Writer:
                 if first and self._context - chunk.prompt_tokens < LEAST_ROOM:
                     message = f"the conversation has {chunk.prompt_tokens} tokens, more than this model can answer"
                     raise ContextLengthError(message)
-                self._left -= len(chunk.ids)
+                if self._left is not None:
+                    self._left -= len(chunk.ids)
                 finish = chunk.finish
                 yield (
                     Piece(
@@ -152,8 +153,11 @@ class Writer:
         return {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            # Told, so that a checkpoint's generation_config.json does not say otherwise.
+            "top_k": 0,
+            "repetition_penalty": 1.0,
             "seed": sampling.seed,
-            "max_tokens": max(self._left, 1),
+            "max_tokens": None if self._left is None else max(self._left, 1),
             "detokenize": False,
         }
 

@@ -15,7 +15,7 @@ from safer_server.vllm.machines import Machines
 from safer_server.vllm.options import check
 
 
-class MaskMachine(LogitsProcessor):
+class MaskMachine(LogitsProcessor):  # type: ignore[misc]  # vLLM is not installed where types are checked
     """Constrains every request of the batch, unless its options say otherwise."""
 
     @classmethod
