@@ -107,6 +107,7 @@ class HttpBackend:
                         return
                     for chunk in _chunks(event.data):
                         yield chunk
+                raise UnreachableError("the stream broke off")
         except (httpx.HTTPError, SSEError) as error:
             raise UnreachableError(f"{type(error).__name__} while generating") from error
 

@@ -116,22 +116,21 @@ class Replica:
         except BackendError as error:
             self.eject(error)
             return
-        if mode is None:
-            self.eject(RefusedError("it ignores every constraint that may be used: " + ", ".join(self._modes)))
-            return
         if mode is not self.mode:
             seconds = time.monotonic() - started
             logger.info("replica %s is in, constrained by %s (%.1f s)", self.name, mode, seconds)
         self.context, self.mode, self._reason = context, mode, ""
 
-    async def _binding(self) -> ConstraintMode | None:
+    async def _binding(self) -> ConstraintMode:
+        found: list[str] = []
         for mode in self._modes:
             try:
                 if mode is ConstraintMode.NONE or await self._binds(mode):
                     return mode
+                found.append(f"{mode} is ignored")
             except RefusedError as error:
-                logger.info("replica %s refuses %s: %s", self.name, mode, error)
-        return None
+                found.append(f"{mode} is refused ({error})")
+        raise UnreachableError("nothing constrains it: " + ", ".join(found))
 
     async def _binds(self, mode: ConstraintMode) -> bool:
         for toolkit in self._toolkits:

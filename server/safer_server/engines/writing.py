@@ -14,7 +14,7 @@ from safer_protocol.plan import Plan
 from safer_protocol.text import ANSWER_OPEN, Part, Reader, given_text, print_plan
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
-from safer_server.engines.backend import Chunk, Parameters
+from safer_server.engines.backend import Chunk, Parameters, UnreachableError
 from safer_server.engines.base import (
     ConstraintMode,
     ContextLengthError,
@@ -133,6 +133,8 @@ class Writer:
                 if self._left is not None:
                     self._left -= len(chunk.ids)
                 finish = chunk.finish
+                if not chunk.ids and finish is None:
+                    continue
                 yield (
                     Piece(
                         (written if first else "") + decoder.decode(chunk.ids),
@@ -146,7 +148,7 @@ class Writer:
         if finish == "length":
             raise TokenLimitError("the reply was cut at a token limit")
         if finish != "stop":
-            raise EngineError(f"the reply ended with {finish or 'no word why'}")
+            raise UnreachableError(f"the reply ended with {finish or 'no word why'}")
 
     def _sampling(self) -> dict[str, Any]:
         sampling = self._request.sampling
