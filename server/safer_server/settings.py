@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     constraint: Literal["auto", "machine", "guidance", "xgrammar", "none"] = Field(
         default="auto",
-        description="What must constrain a vLLM: the best of the first three that a canary proves, one of them, or nothing.",
+        description="What must constrain a vLLM: machine, guidance, xgrammar, none, or auto, the first of these three that binds.",
     )
     connect_seconds: float = Field(default=2.0, gt=0, description="Longest time to reach a vLLM server.")
     first_token_seconds: float = Field(
