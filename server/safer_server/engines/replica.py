@@ -15,6 +15,7 @@ from safer_protocol.toolkit import Toolkit
 from safer_server.engines.backend import Backend, BackendError, Chunk, Parameters, RefusedError, UnreachableError
 from safer_server.engines.base import ConstraintMode
 from safer_server.engines.codec import Codec, Prompt
+from safer_server.engines.writing import constrained_by
 from safer_server.vllm.options import MachineOptions
 
 logger = logging.getLogger("uvicorn.error")
@@ -163,6 +164,6 @@ def _canary(mode: ConstraintMode, toolkit: Toolkit, codec: Codec) -> Parameters:
         case ConstraintMode.GUIDANCE | ConstraintMode.XGRAMMAR:
             dialect = Dialect.LARK if mode is ConstraintMode.GUIDANCE else Dialect.EBNF
             grammar = plan_grammar(toolkit, dialect, Depth.BRIEF)
-            return {**common, "structured_outputs": {"grammar": grammar}}
+            return {**common, **constrained_by(grammar)}
         case ConstraintMode.NONE:
             return common

@@ -88,7 +88,7 @@ class Writer:
         if plan is None:
             text = ""
             grammar = plan_grammar(toolkit, dialect, asked.depth)
-            async with aclosing(self._ask(prompt, _constrained_by(grammar))) as pieces:
+            async with aclosing(self._ask(prompt, constrained_by(grammar))) as pieces:
                 async for piece, _ in pieces:
                     text += piece.text
                     yield _unfinished(piece)
@@ -97,7 +97,7 @@ class Writer:
         grammar = reply_grammar(toolkit, plan, dialect, answer_tokens)
         text, spent = "", 0
         prompt = self._codec.prompt(self._request.turns, print_plan(plan))
-        async with aclosing(self._ask(prompt, _constrained_by(grammar), written)) as pieces:
+        async with aclosing(self._ask(prompt, constrained_by(grammar), written)) as pieces:
             async for piece, ids in pieces:
                 spent += len(ids) if f"\n{ANSWER_OPEN}\n" in text else 0
                 text += piece.text
@@ -164,8 +164,12 @@ class Writer:
         }
 
 
-def _constrained_by(grammar: str) -> dict[str, Any]:
-    return {"structured_outputs": {"grammar": grammar}}
+def constrained_by(grammar: str) -> dict[str, Any]:
+    """The parameters of a request under a grammar; should the server have the machine, it stands aside."""
+    return {
+        "structured_outputs": {"grammar": grammar},
+        "extra_args": MachineOptions(constrain=False).arguments(),
+    }
 
 
 def _finished(piece: Piece, finish: FinishReason) -> Piece:
