@@ -1,19 +1,28 @@
 """The machine inside other people's generation loops: transformers and Outlines, on a random model."""
 
+import re
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import outlines
 import pytest
 import torch
-from transformers import LogitsProcessorList, Qwen2Config, Qwen2ForCausalLM
+from PIL import Image
+from transformers import LogitsProcessorList, Qwen2_5_VLForConditionalGeneration, Qwen2Config, Qwen2ForCausalLM
 
+from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.mask import mask
+from safer_protocol.constrain.picture_processor import PictureProcessor
 from safer_protocol.constrain.processor import MachineLogitsProcessor
 from safer_protocol.constrain.row import Row
+from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.plan import Depth
+from safer_protocol.prompt import ImagePart, Turn, encode_prompt
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
+from safer_training.checkpoint import build
 
 TOOLKIT = default_toolkit()
 ROOM = {"max_new_tokens": 1500, "pad_token_id": 0}
@@ -85,3 +94,90 @@ def test_a_mask_leaves_just_its_row(count: int) -> None:
     left = torch.isfinite(logits).nonzero().flatten()
     assert left.tolist() == row.ids.tolist()
     assert torch.equal(logits[left], before[left])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2.5-VL."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "random"
+    build(folder, "1m", TOOLKIT, ["What is this? It is a paper boat."])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeing(checkpoint: Path) -> Any:
+    """The random Qwen2.5-VL under Outlines."""
+    torch.set_num_threads(1)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    return outlines.from_transformers(model, PictureProcessor.from_pretrained(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def seeing_machine(seeing: Any) -> Machine:
+    """The machine on the vocabulary of the random Qwen2.5-VL."""
+    vocabulary = Vocabulary.from_tokenizer(seeing.hf_tokenizer)
+    return Machine(TOOLKIT, vocabulary, compile_blocks(TOOLKIT, vocabulary))
+
+
+def picture(color: str, size: tuple[int, int] = (60, 40)) -> outlines.inputs.Image:
+    file = BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return outlines.inputs.Image(Image.open(file))
+
+
+def asked(text: str, *pictures: outlines.inputs.Image) -> outlines.inputs.Chat:
+    shown = [{"type": "image", "image": one} for one in pictures]
+    return outlines.inputs.Chat([{"role": "user", "content": [*shown, {"type": "text", "text": text}]}])
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        asked("What is this?", picture("red")),
+        asked("Are these alike?", picture("red", (200, 90)), picture("blue", (28, 28))),
+        asked("No picture at all."),
+        [
+            "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n<|im_start|>assistant\n",
+            picture("red"),
+        ],
+    ],
+    ids=["picture", "pictures", "text", "list"],
+)
+def test_outlines_takes_pictures(seeing: Any, seeing_machine: Machine, question: Any) -> None:
+    torch.manual_seed(3)
+    constraint = MachineLogitsProcessor(seeing_machine, depth=Depth.BRIEF, limit=300)
+    text = outlines.Generator(seeing, processor=constraint)(question, do_sample=True, max_new_tokens=300)
+    assert isinstance(text, str)
+    assert verify(text, TOOLKIT).violations == (), text
+
+
+def test_outlines_takes_a_batch_of_pictures(seeing: Any, seeing_machine: Machine) -> None:
+    torch.manual_seed(4)
+    generator = outlines.Generator(seeing, processor=MachineLogitsProcessor(seeing_machine, limit=400))
+    questions = [asked("What is this?", picture("red")), asked("And this, please?", picture("blue", (300, 100)))]
+    texts = generator.batch(questions, do_sample=True, max_new_tokens=400)
+    assert len(texts) == 2
+    for text in texts:
+        assert verify(text, TOOLKIT).violations == (), text
+
+
+def test_outlines_asks_as_the_server_does(seeing: Any) -> None:
+    """The tokens of a conversation with a picture are those that the server's own encoding gives."""
+    question = asked("What is this?", picture("red"))
+    _, inputs = seeing._prepare_model_inputs(question)
+    grid = inputs["image_grid_thw"][0]
+    turn = Turn("user", (ImagePart(None), "What is this?"))
+    counts = [int(grid.prod()) // seeing.processor.image_processor.merge_size**2]
+    assert inputs["input_ids"][0].tolist() == encode_prompt(seeing.hf_tokenizer, (turn,), counts)
+
+
+def test_the_example_with_a_picture_runs(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "constraining.md").read_text()
+    (example,) = (part for part in re.findall("```python\n(.*?)```", page, re.DOTALL) if "PictureProcessor" in part)
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (60, 40), "red").save("sign.png")
+    names: dict[str, Any] = {}
+    exec(example.replace("server/safer_server/checkpoints/tiny", str(checkpoint)).replace("1024", "300"), names)
+    assert names["report"].valid
+    assert [verify(text, TOOLKIT).valid for text in names["replies"]] == [True, True]

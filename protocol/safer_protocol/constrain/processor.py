@@ -27,12 +27,19 @@ class MachineLogitsProcessor(OutlinesLogitsProcessor):  # type: ignore[misc]  # 
     `logits` has shape (batch, vocabulary), `input_ids` (batch, length) with the prompt, padded at its left, in front.
     """
 
-    def __init__(self, machine: Machine, depth: Depth | None = None, answer_tokens: int | None = None) -> None:
-        """Constrain every sequence of the next generation alike."""
+    def __init__(
+        self,
+        machine: Machine,
+        depth: Depth | None = None,
+        answer_tokens: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Constrain every sequence of the next generation alike; `limit` is its `max_new_tokens`, so that none is cut off."""
         super().__init__("torch")
         self._machine = machine
         self._depth = depth
         self._answer_tokens = answer_tokens
+        self._limit = limit
         self.reset()
 
     def reset(self) -> None:
@@ -58,4 +65,4 @@ class MachineLogitsProcessor(OutlinesLogitsProcessor):  # type: ignore[misc]  # 
         return logits
 
     def _start(self) -> _Sequence:
-        return _Sequence(self._machine.start(depth=self._depth, answer_tokens=self._answer_tokens))
+        return _Sequence(self._machine.start(depth=self._depth, answer_tokens=self._answer_tokens, limit=self._limit))

@@ -45,7 +45,8 @@ class Row:
         # Most rows allow few tokens: only words with a bit in them are unpacked, and nothing but the ids is kept.
         words = np.flatnonzero(self.bits)
         places = np.flatnonzero(np.unpackbits(self.bits[words].view(np.uint8), bitorder="little"))
-        return (words[places >> 5] << 5 | places & 31).astype(np.int32)
+        ids: Ids = (words[places >> 5] << 5 | places & 31).astype(np.int32)
+        return ids
 
     @cached_property
     def count(self) -> int:
