@@ -1,6 +1,7 @@
 """The vLLM engine against vLLM servers that play replies and faults: no wrong answer, and nothing lost that had not begun."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, aclosing
 from typing import Any
@@ -255,6 +256,13 @@ def test_without_any_constraint_only_a_reply_that_verifies_comes_out(serve: Serv
     assert [body["sampling_params"]["temperature"] for body in vllm.bodies] == [0.0, 0.7]
 
 
+def test_without_any_constraint_a_reply_that_does_not_end_is_an_attempt_as_well(serve: Serve) -> None:
+    replies = iter([[*written(REPLY)[:9], tokens([], "length")], written(REPLY)])
+    vllm = serve(lambda _: next(replies), canary=ignoring)
+    assert text_of(ask(vllm, modes=[ConstraintMode.NONE])) == REPLY
+    assert [body["sampling_params"]["max_tokens"] for body in vllm.bodies] == [2048 + 512] * 2
+
+
 def test_without_any_constraint_attempts_are_bounded_and_the_last_is_the_guards_to_refuse(serve: Serve) -> None:
     vllm = serve(always(*written("free text\n")), canary=ignoring)
     assert not verify(text_of(ask(vllm, modes=[ConstraintMode.NONE])), TOOLKIT).valid
@@ -400,6 +408,22 @@ def test_a_replica_comes_and_goes_with_its_canary(serve: Serve) -> None:
             await until(engine, True)
 
     asyncio.run(run())
+
+
+def test_a_replica_that_stays_out_is_not_pestered(serve: Serve) -> None:
+    vllm = serve(canary=ignoring)
+
+    async def run() -> None:
+        async with Running(vllm, modes=[ConstraintMode.MACHINE]) as engine:
+            await engine.start()
+            async with asyncio.timeout(10):
+                while vllm.canaries < 3:
+                    await asyncio.sleep(0.01)
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began > 0.9
+    assert vllm.canaries == 3
 
 
 def test_a_replica_that_was_never_there_is_out_and_the_log_says_why(

@@ -71,6 +71,8 @@ class ScriptedVllm:
     context: int = 4096
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """Requests for replies, canaries left out."""
+    canaries: int = 0
+    """Requests by which the engine proves the constraint."""
     running: int = 0
     abandoned: int = 0
     """Streams whose client went away before their end."""
@@ -91,7 +93,9 @@ class ScriptedVllm:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()
-        if not is_canary(body):
+        if is_canary(body):
+            self.canaries += 1
+        else:
             self.bodies.append(body)
         answer = (self.canary if is_canary(body) else self.reply)(body)
         return (

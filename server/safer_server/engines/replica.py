@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 
 from safer_protocol.dialects import Dialect, plan_grammar
@@ -25,6 +25,9 @@ CANARY_TOKENS = 8
 
 BIAS = 100.0
 """Added to the logit of a token that no reply begins with: a server that is not constrained writes nothing else."""
+
+_FIRST_PAUSE = 0.5
+"""Seconds; the first pause after a canary that failed is twice as long."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,13 @@ class Replica:
 
     def eject(self, error: BackendError) -> None:
         """Take no more requests until a canary passes, which is tried at once."""
+        self._go_out(error)
+        self._trouble.set()
+
+    def _go_out(self, error: BackendError) -> None:
         if str(error) != self._reason:
             logger.warning("replica %s is out: %s", self.name, error)
         self.mode, self._reason = None, str(error)
-        self._trouble.set()
 
     async def generate(self, prompt: Prompt, parameters: Parameters) -> AsyncGenerator[Chunk, None]:
         """Yield the tokens of a reply; raise `UnreachableError` where they are not there in time."""
@@ -95,18 +101,15 @@ class Replica:
                 seconds = self._patience.next_token
 
     async def watch(self) -> None:
-        """Try a canary now, and again at intervals: short ones, growing, while it fails."""
-        pause = 1.0
+        """Try a canary now, at intervals and after trouble; while it fails, after pauses that grow."""
+        pause = _FIRST_PAUSE
         while True:
             self._trouble.clear()
             await self.prove()
-            pause = self._patience.canary if self.mode else min(2 * pause, self._patience.canary)
-            try:
-                async with asyncio.timeout(pause):
+            pause = _FIRST_PAUSE if self.mode else min(2 * pause, self._patience.canary)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.canary if self.mode else pause):
                     await self._trouble.wait()
-                pause = 1.0
-            except TimeoutError:
-                pass
 
     async def prove(self) -> None:
         """Find the best constraint that is proven to bind; with none, the replica is out."""
@@ -115,7 +118,7 @@ class Replica:
             context = await self._backend.context()
             mode = await self._binding()
         except BackendError as error:
-            self.eject(error)
+            self._go_out(error)
             return
         if mode is not self.mode:
             seconds = time.monotonic() - started

@@ -7,6 +7,7 @@ none               requests without any constraint, until a whole reply verifies
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from safer_protocol.dialects import Dialect, plan_grammar, reply_grammar
@@ -29,6 +30,9 @@ from safer_server.vllm.options import MachineOptions
 
 ATTEMPTS = 3
 """Replies that are asked for where nothing constrains them."""
+
+LONGEST_TRACE = 2048
+"""Tokens that plan and trace may take where nothing bounds them."""
 
 _WARMER = 0.7
 """Lowest temperature of an attempt after the first, which would only say the same again."""
@@ -91,7 +95,7 @@ class Writer:
             async with aclosing(self._ask(prompt, constrained_by(grammar))) as pieces:
                 async for piece, _ in pieces:
                     text += piece.text
-                    yield _unfinished(piece)
+                    yield replace(piece, finish=None)
             plan = _read_plan(text, toolkit)
         answer_tokens = self._request.sampling.answer_tokens
         grammar = reply_grammar(toolkit, plan, dialect, answer_tokens)
@@ -104,18 +108,35 @@ class Writer:
                 yield _finished(piece, "length" if spent > answer_tokens else "stop")
 
     async def _by_luck(self) -> Pieces:
-        given = self._request.constraint.plan
-        prompt, written = self._codec.prompt(self._request.turns, given_text(given)), given_text(given)
-        for attempt in range(ATTEMPTS):
-            told, text, tokens = 0, "", 0
-            warmer = {"temperature": max(_WARMER, self._request.sampling.temperature)} if attempt else {}
-            async with aclosing(self._ask(prompt, warmer, written)) as pieces:
-                async for piece, ids in pieces:
-                    told, tokens = piece.prompt_tokens or told, tokens + len(ids)
-                    text += piece.text
-            if verify(text, self._request.toolkit).valid or attempt == ATTEMPTS - 1:
-                yield Piece(text, tokens=tokens, prompt_tokens=told, finish="stop")
-                return
+        sampling = self._request.sampling
+        longest = min(LONGEST_TRACE + sampling.answer_tokens, sampling.reply_tokens or self._context)
+        parameters: dict[str, Any] = {"max_tokens": longest}
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                reply = await self._whole(parameters)
+            except TokenLimitError:
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                if attempt == ATTEMPTS or verify(reply.text, self._request.toolkit).valid:
+                    yield reply
+                    return
+            parameters["temperature"] = max(_WARMER, sampling.temperature)
+
+    async def _whole(self, parameters: Mapping[str, Any]) -> Piece:
+        """One attempt at a reply, as a single piece."""
+        written = given_text(self._request.constraint.plan)
+        whole = Piece("", finish="stop")
+        prompt = self._codec.prompt(self._request.turns, written)
+        async with aclosing(self._ask(prompt, parameters, written)) as pieces:
+            async for piece, _ in pieces:
+                whole = replace(
+                    whole,
+                    text=whole.text + piece.text,
+                    tokens=whole.tokens + piece.tokens,
+                    prompt_tokens=whole.prompt_tokens or piece.prompt_tokens,
+                )
+        return whole
 
     async def _ask(
         self, prompt: Prompt, parameters: Mapping[str, Any], written: str = ""
@@ -174,11 +195,7 @@ def constrained_by(grammar: str) -> dict[str, Any]:
 
 def _finished(piece: Piece, finish: FinishReason) -> Piece:
     """The same piece; if it is the last, with the reason why the reply ended."""
-    return piece if piece.finish is None else Piece(piece.text, piece.tokens, piece.prompt_tokens, finish=finish)
-
-
-def _unfinished(piece: Piece) -> Piece:
-    return Piece(piece.text, piece.tokens, piece.prompt_tokens)
+    return piece if piece.finish is None else replace(piece, finish=finish)
 
 
 def _read_plan(text: str, toolkit: Toolkit) -> Plan:
