@@ -6,6 +6,7 @@ trained for.
 """
 
 from typing import Generic, Self, TypeVar
+from unicodedata import category
 
 from pydantic import Field as PydanticField
 from pydantic import model_validator
@@ -23,6 +24,8 @@ from safer_protocol.tools import CATEGORY_KEY, Tool
 Item = TypeVar("Item", Tool, Persona, Category)
 
 DEFAULT_POLICY = "default"
+
+_OPENING_CHARACTERS = 200
 
 
 class Change(Frozen, Generic[Item]):
@@ -56,8 +59,11 @@ class PolicyFile(Frozen):
         for decision, openings in self.openings.items():
             if decision is Decision.ALLOW:
                 raise ValueError("an allowed answer has no fixed opening")
-            if not openings or any(not o.strip() or o != o.strip() or "<" in o or "\n" in o for o in openings):
-                raise ValueError(f"openings of {decision} are non-empty lines without < and without blanks around them")
+            if not openings or not all(map(_may_open, openings)):
+                raise ValueError(
+                    f"openings of {decision} are lines of at most {_OPENING_CHARACTERS} characters, none of them < or a control "
+                    "character, without blanks around them"
+                )
         return self
 
 
@@ -74,6 +80,15 @@ class Policy(Frozen):
     def policy_hash(self) -> str:
         """The hash of the toolkit in force; that of the protocol itself for the default policy."""
         return self.toolkit.hash
+
+
+def _may_open(text: str) -> bool:
+    """Whether an answer may be made to begin with a text."""
+    return (
+        0 < len(text.strip()) == len(text) <= _OPENING_CHARACTERS
+        and "<" not in text
+        and not any(category(character) in ("Cc", "Cs") for character in text)
+    )
 
 
 def default_policy(toolkit: Toolkit) -> Policy:

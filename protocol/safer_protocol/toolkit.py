@@ -61,6 +61,8 @@ class Toolkit(Frozen):
                 raise ValueError(f"{kind} defined twice: {', '.join(twice)}")
         if NO_HAZARD not in {category.name for category in self.categories}:
             raise ValueError(f"the category {NO_HAZARD} is missing")
+        if not self.personas:
+            raise ValueError("no persona: every plan needs one")
         gates = [tool for tool in self.tools if tool.is_closing_gate]
         if not gates:
             raise ValueError("no closing gate: no walk could end")

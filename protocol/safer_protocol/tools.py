@@ -55,6 +55,8 @@ class Tool(Frozen):
             raise ValueError(f"{self.name}: a gate decides by the {RISK_KEY} and {CATEGORY_KEY} that other tools gave")
         if not set(verdict.words) <= {PROCEED, *Decision}:
             raise ValueError(f"{self.name}: a verdict is one of {', '.join([PROCEED, *Decision])}")
+        if PROCEED in verdict.words and not set(verdict.words) <= {PROCEED, Decision.REFUSE}:
+            raise ValueError(f"{self.name}: an entry gate lets the walk {PROCEED} or refuses")
         return self
 
     @property

@@ -40,6 +40,8 @@ def load_policy(path: Path, base: Toolkit) -> Policy:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PolicyFileError(f"{path}:{line}: {error.problem}") from None
+    except yaml.YAMLError:
+        raise PolicyFileError(f"{path}: holds a character that YAML does not allow") from None
     try:
         return apply_policy(PolicyFile.model_validate(content), base)
     except ValidationError as error:

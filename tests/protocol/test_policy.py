@@ -1,6 +1,7 @@
 """Policies: what they may change, what is refused, and that the machine and the verifier follow them."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,14 +11,16 @@ from pydantic import ValidationError
 from reply_strategies import replies
 from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Machine
-from safer_protocol.decision import Decision
+from safer_protocol.decision import Decision, Risk
 from safer_protocol.errors import PolicyError
+from safer_protocol.plan import Topology
 from safer_protocol.policy import PolicyFile, apply_policy, default_policy
 from safer_protocol.reply import Reply
 from safer_protocol.text import parse, print_reply
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
 from safer_protocol.violation import Code
+from sample import sample_plan, sample_reply
 
 BASE = default_toolkit()
 
@@ -41,6 +44,12 @@ CLINIC = {
     "refuse_from": "high",
     "outcomes": {"dosage": ["safe_complete", "refuse"]},
 }
+
+
+def gate(*verdicts: str) -> dict[str, object]:
+    """A gate that lists these verdicts."""
+    field = {"kind": "choice", "key": "verdict", "words": verdicts}
+    return {"name": "SECOND-GATE", "stage": "decision", "meaning": "Decide.", "fields": [field]}
 
 
 def clinic(**changes: object) -> PolicyFile:
@@ -130,6 +139,9 @@ Two cups.
         ({"categories": {"remove": ["none"]}, "outcomes": {}}, "", "the category none is missing"),
         ({"topologies": ["shield"], "tools": {"remove": ["ENTRY-GATE"]}}, "", "no topology can be filled"),
         ({"tools": {"remove": [t.name for t in BASE.tools if t.stage == "reasoning"]}}, "", "no reasoning tool"),
+        ({"tools": {"remove": [t.name for t in BASE.tools if t.stage == "perception"]}}, "", "no perception tool"),
+        ({"personas": {"remove": [persona.name for persona in BASE.personas]}}, "", "no persona"),
+        ({"outcomes": {"none": ["allow"]}, "refuse_from": "none"}, "", "no verdict is permitted at risk none"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused_with_its_key(changes: dict[str, object], key: str, said: str) -> None:
@@ -150,7 +162,14 @@ def test_a_policy_that_cannot_work_is_refused_with_its_key(changes: dict[str, ob
         {"openings": {"allow": ["Sure"]}},
         {"openings": {"refuse": []}},
         {"openings": {"refuse": ["No </answer>"]}},
+        {"openings": {"refuse": ["No\nway"]}},
+        {"openings": {"refuse": ["No\tway"]}},
+        {"openings": {"refuse": ["No \ud800"]}},
+        {"openings": {"refuse": [" No"]}},
+        {"openings": {"refuse": ["No" * 101]}},
         {"outcomes": {"dosage": ["maybe"]}},
+        {"tools": {"add": [gate("proceed", "allow")]}},
+        {"tools": {"add": [gate("perhaps")]}},
         {"tools": {"add": [{"name": "lower", "stage": "reasoning", "meaning": "x", "fields": []}]}},
     ],
 )
@@ -163,3 +182,35 @@ def test_a_file_with_a_wrong_value_is_refused(changes: dict[str, object]) -> Non
 def test_every_part_may_be_left_out(key: str) -> None:
     rest = {name: value for name, value in CLINIC.items() if name != key}
     assert apply_policy(PolicyFile.model_validate(rest), BASE).policy_hash != POLICY.policy_hash
+
+
+def some(names: Sequence[str], most: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), unique=True, max_size=most)
+
+
+DRASTIC = st.fixed_dictionaries(
+    {"name": st.just("drastic")},
+    optional={
+        "tools": st.fixed_dictionaries(
+            {"remove": some([tool.name for tool in BASE.tools], 23)},
+            optional={"add": some(list(Decision), 4).filter(bool).map(lambda words: [gate(*words)])},
+        ),
+        "personas": st.fixed_dictionaries({"remove": some([persona.name for persona in BASE.personas], 6)}),
+        "topologies": some(list(Topology), 5).filter(bool),
+        "refuse_from": st.sampled_from(list(Risk)),
+        "outcomes": st.dictionaries(st.sampled_from(list(BASE.category_by_name)), some(list(Decision), 4), max_size=3),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=DRASTIC, seed=st.integers(0, 1000))
+def test_a_policy_is_refused_or_every_walk_under_it_ends(content: dict[str, object], seed: int) -> None:
+    try:
+        toolkit = apply_policy(PolicyFile.model_validate(content), BASE).toolkit
+    except PolicyError:
+        return
+    chance = random.Random(seed)
+    for _ in range(5):
+        reply = sample_reply(chance, toolkit, sample_plan(chance, toolkit))
+        assert verify(reply, toolkit).violations == ()

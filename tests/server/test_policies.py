@@ -92,6 +92,9 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PolicyFileError, match="not UTF-8"):
         load_policy(tmp_path / "binary.yaml", BASE)
+    (tmp_path / "control.yaml").write_text("name: a\x01")
+    with pytest.raises(PolicyFileError, match="does not allow"):
+        load_policy(tmp_path / "control.yaml", BASE)
 
 
 def test_two_files_of_one_name_are_refused(strict: Path, tmp_path: Path) -> None:

@@ -55,12 +55,12 @@ class HfEngine:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
         self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+        vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
         self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
         self._network: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype)
         self._network.to(self._device).eval()
         if self._device.type == "cpu" and self._network.num_parameters() <= SMALL:
             torch.set_num_threads(1)
-        vocabulary = Vocabulary.from_tokenizer(self._tokenizer)
         self.blocks = BlockCache(vocabulary, user_cache_path("safer-toolkit") / "blocks")
         self._machines = {
             toolkit.hash: Machine(toolkit, vocabulary, self.blocks.obtain(toolkit, progress)) for toolkit in toolkits

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from safer_protocol.errors import VocabularyError
 from safer_protocol.policy import DEFAULT_POLICY
 from safer_server.checkpoint import CheckpointError, check_protocol
 from safer_server.engines.base import ConstraintMode, Engine, EngineName
@@ -42,6 +43,8 @@ def open_engine(settings: Settings, policies: Policies, progress: "Progress | No
         extra = _EXTRAS.get(settings.engine, "serve")
         message = f"the {settings.engine} engine needs {error.name}: pip install 'safer-toolkit[{extra}]'"
         raise MissingExtraError(message) from None
+    except VocabularyError as error:
+        raise CheckpointError(f"{settings.model} cannot be constrained: {error}") from None
 
 
 def _open(name: EngineName, settings: Settings, policies: Policies, progress: "Progress | None") -> Engine:
