@@ -127,6 +127,31 @@ def test_each_request_is_served_under_its_policy(client: TestClient, chat_body: 
     assert not client.post("/v1/traces/verify", json=trace).json()["valid"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "changes", "param"),
+    [
+        ("strict", {}, None),
+        (DEFAULT_POLICY, {}, "safer.plan.persona"),
+        ("strict", {"topology": "linear"}, "safer.plan.topology"),
+        ("strict", {"tools": ["OCR-EXTRACT", "NO-SUCH-TOOL", "SAFETY-GATE"]}, "safer.plan.tools"),
+        ("strict", {"tools": ["SAFETY-GATE", "OCR-EXTRACT", "RISK-SCORER"]}, "safer.plan.tools"),
+        ("strict", {"tools": ["OCR-EXTRACT", "RISK-SCORER"] * 50}, "safer.plan.tools"),
+    ],
+)
+def test_a_plan_is_held_to_the_policy_that_it_is_given_under(
+    client: TestClient,
+    chat_body: Callable[..., dict[str, Any]],
+    policy: str,
+    changes: dict[str, Any],
+    param: str | None,
+) -> None:
+    head = {"category": "none", "risk": "low", "persona": "doorman", "topology": "mesh", "depth": "standard"}
+    plan = {**head, "tools": ["OCR-EXTRACT", "RISK-SCORER", "SAFETY-GATE"], **changes}
+    response = client.post("/v1/chat/completions", json=chat_body(safer={"policy": policy, "plan": plan}))
+    assert response.status_code == (400 if param else 200)
+    assert response.json().get("error", {}).get("param") == param
+
+
 def test_a_policy_is_described(client: TestClient) -> None:
     card = client.get("/v1/protocol", params={"policy": "strict"}).json()
     assert card["untrained"] == ["doorman"]
