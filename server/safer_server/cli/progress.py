@@ -18,13 +18,15 @@ def compile_bar() -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
-    task = bar.add_task("compiling the grammar, once for this vocabulary", total=None)
+    task = bar.add_task("compiling the grammar, once for this vocabulary", start=False, total=None)
 
     def tell(done: int, total: int) -> None:
-        if done == 0 and not console.is_terminal:
-            console.print(f"compiling the grammar, once for this vocabulary: {total} blocks", soft_wrap=True)
-        bar.start()
+        if done == 0:
+            bar.reset(task)
+            if not console.is_terminal:
+                console.print(f"compiling the grammar, once for this vocabulary: {total} blocks", soft_wrap=True)
         bar.update(task, completed=done, total=total)
+        bar.start()
 
     try:
         yield tell
