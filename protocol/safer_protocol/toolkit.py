@@ -80,6 +80,10 @@ class Toolkit(Frozen):
             raise ValueError("no topology can be filled: add an entry gate or permit another topology")
         return self
 
+    def __hash__(self) -> int:
+        """Toolkits of one `hash` are one."""
+        return hash(self.hash)
+
     @cached_property
     def by_name(self) -> Mapping[str, Tool]:
         """The tools by name."""

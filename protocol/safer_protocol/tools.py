@@ -1,6 +1,7 @@
 """Virtual tools: text-defined operators that a trace calls."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Self
 
 from pydantic import Field as PydanticField
@@ -59,18 +60,18 @@ class Tool(Frozen):
             raise ValueError(f"{self.name}: an entry gate lets the walk {PROCEED} or refuses")
         return self
 
-    @property
+    @cached_property
     def verdicts(self) -> tuple[str, ...]:
         """The words of the verdict field; empty for a tool that is not a gate."""
         last = self.fields[-1]
         return last.words if isinstance(last, Choice) and last.key == VERDICT_KEY else ()
 
-    @property
+    @cached_property
     def is_entry_gate(self) -> bool:
         """Whether this gate opens a shield: it may let the walk proceed."""
         return PROCEED in self.verdicts
 
-    @property
+    @cached_property
     def is_closing_gate(self) -> bool:
         """Whether this gate's verdict is the decision that ends the walk."""
         return bool(self.verdicts) and not self.is_entry_gate

@@ -15,6 +15,7 @@ The paper names the topologies and publishes no edges: this is the project's rea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from safer_protocol.decision import Decision
@@ -22,6 +23,9 @@ from safer_protocol.plan import Depth, Plan, Topology
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.tools import VERDICT_KEY, Stage, Tool
 from safer_protocol.trace import Call
+
+_PLANS_KEPT = 1024
+"""A reply is verified line by line, and its plan with every line."""
 
 _ENTRY, _PERCEPTION, _REASONING, _DECISION, _CLOSING = range(5)
 
@@ -107,6 +111,7 @@ class Graph:
         return any(after in self.backward.get(before, ()) for before, after in pairwise(walk))
 
 
+@lru_cache(_PLANS_KEPT)
 def graph(toolkit: Toolkit, plan: Plan) -> Graph:
     """Build the graph of a plan whose head and tool list are valid (`plan_problem` says None)."""
     topology, depth = Topology(plan.topology), Depth(plan.depth)
@@ -145,6 +150,7 @@ def _branches(ranks: Mapping[str, int], root: str, name: str, other: str) -> boo
     return ranks[other] == ranks[name] + 1 or (ranks[name], ranks[other]) == (_REASONING, _CLOSING)
 
 
+@lru_cache(_PLANS_KEPT)
 def plan_problem(toolkit: Toolkit, plan: Plan) -> str | None:
     """Say why a plan's tool list breaks the law of its topology, or None; its head and tool names must be known."""
     topology, depth = Topology(plan.topology), Depth(plan.depth)

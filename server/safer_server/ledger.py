@@ -2,12 +2,11 @@
 
 import secrets
 import time
-from dataclasses import replace
 
 from safer_protocol.verify import Report, verify
 from safer_server.answer import Answer
 from safer_server.case import Case
-from safer_server.draft import Draft
+from safer_server.draft import Draft, Section
 from safer_server.engines.base import Origin, Piece
 from safer_server.record import Failure, FinishReason, Outcome, Record, Timings, Tokens, finding_of, outcome_of
 
@@ -32,7 +31,9 @@ class Ledger:
         self.started = False
         self.cut = False
         self._waited = waited
-        self._tokens = Tokens()
+        self._prompt_tokens = 0
+        self._written: dict[Section, int] = {"plan": 0, "trace": 0, "answer": 0}
+        """Tokens of each section."""
         self._limited = False
         self._origin: Origin | None = None
         self._start = time.perf_counter()
@@ -48,21 +49,12 @@ class Ledger:
         """Count a piece before it is read; one that goes over the caller's limit is not counted but cuts the reply."""
         self.started = True
         self._origin = self._origin or piece.origin
-        tokens = self._tokens
-        if piece.prompt_tokens is not None:
-            tokens = replace(tokens, prompt=piece.prompt_tokens)
-        match self.draft.section:
-            case "plan":
-                tokens = replace(tokens, plan=tokens.plan + piece.tokens)
-            case "trace":
-                tokens = replace(tokens, trace=tokens.trace + piece.tokens)
-            case "answer":
-                tokens = replace(tokens, answer=tokens.answer + piece.tokens)
         limit = self.case.completion_tokens
-        if limit is not None and tokens.plan + tokens.trace + tokens.answer > limit:
+        if limit is not None and sum(self._written.values()) + piece.tokens > limit:
             self.cut = True
             return
-        self._tokens = tokens
+        self._prompt_tokens = piece.prompt_tokens or self._prompt_tokens
+        self._written[self.draft.section] += piece.tokens
         self._limited = piece.finish == "length"
 
     def mark(self) -> None:
@@ -100,7 +92,7 @@ class Ledger:
             modality=self.case.modality,
             policy=self.case.policy,
             origin=self._origin,
-            tokens=self._tokens,
+            tokens=Tokens(prompt=self._prompt_tokens, **self._written),
             timings=self._timings(),
         )
 
