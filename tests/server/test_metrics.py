@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from safer_protocol.constrain.cache import Held
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.violation import Code
+from safer_server.engines.base import ConstraintMode
 from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.record import Failure, Outcome
 
@@ -120,6 +121,7 @@ def test_labels_are_closed_sets(client: TestClient, chat_body: Callable[..., dic
         "kind": {"prompt", "plan", "trace", "answer"},
         "replica": {"0"},
         "cache": {"hit", "miss"},
+        "constraint": set(ConstraintMode),
     }
     for name, labels in scrape(client):
         for key, word in labels:
