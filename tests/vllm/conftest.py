@@ -22,11 +22,12 @@ topologies: [linear]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare this process for vLLM as its servers are prepared, and let pass what vLLM's own modules warn of."""
+    """Prepare this process for vLLM as its servers are prepared, and let it use what torch is about to drop."""
     if find_spec("vllm") is None:
         return
     os.environ.update(ENVIRONMENT)
-    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:(vllm|torch|transformers).*")
+    for category in ("DeprecationWarning", "FutureWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore:.*torch.* is deprecated:{category}")
 
 
 @pytest.fixture(autouse=True)
