@@ -96,9 +96,10 @@ def shown(text: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def guard_before(urls: Sequence[str] = (), **settings: Any) -> Iterator[GuardServer]:
-    """Run a guard, before vLLM servers unless the settings say otherwise."""
-    with guard_of(Settings(engine="vllm-http", vllm_urls=tuple(urls), **{"canary_seconds": 5.0, **settings})) as guard:
+def guard_before(urls: Sequence[str], **settings: Any) -> Iterator[GuardServer]:
+    """Run a guard before vLLM servers that have to run the mask machine, unless the settings say otherwise."""
+    chosen = {"constraint": "machine", "canary_seconds": 5, "connect_seconds": 20, **settings}
+    with guard_of(Settings(engine="vllm-http", vllm_urls=tuple(urls), **chosen)) as guard:
         yield guard
 
 

@@ -69,7 +69,7 @@ class VllmServer:
         """Wait until it is loaded."""
 
         def answers() -> bool:
-            assert self._process.poll() is None, self.log.read_text()[-4000:]
+            assert self.is_running, self.log.read_text()[-4000:]
             try:
                 return httpx.get(f"{self.url}/health", timeout=1, trust_env=False).is_success
             except httpx.TransportError:
@@ -77,6 +77,11 @@ class VllmServer:
 
         wait_for(answers, START_SECONDS)
         return self
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def signal(self, number: int) -> None:
         """Send a signal to all of its processes."""
@@ -89,7 +94,7 @@ class VllmServer:
 
     def stop(self) -> None:
         """End it well if it still runs, and whatever is left of it in any case."""
-        if self._process.poll() is None:
+        if self.is_running:
             self.signal(signal.SIGCONT)
             self._process.terminate()
             try:

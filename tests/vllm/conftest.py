@@ -95,5 +95,5 @@ def vllm(loading: VllmServer) -> VllmServer:
 @pytest.fixture(scope="module")
 def guard(vllm: VllmServer, policy: Path) -> Iterator[GuardServer]:
     """A guard before that server."""
-    with guard_before([vllm.url], policies=(policy,), constraint="machine", max_in_flight=16) as server:
+    with guard_before([vllm.url], policies=(policy,), max_in_flight=16) as server:
         yield server.wait()
