@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from safer_protocol.prompt import Turn
 from safer_server.case import Case, Coverage, Part
+from safer_server.engines.base import Engine
 from safer_server.events import Finished
 from safer_server.guard import Guard
 
@@ -19,6 +20,17 @@ _LONGEST_PAUSE = 30.0
 _LOOK_SECONDS = 0.2
 
 
+def is_up(engine: Engine) -> bool:
+    """Whether a request sent now would be served."""
+    return any(replica.up for replica in engine.replicas())
+
+
+async def until_up(engine: Engine) -> None:
+    """Wait for an engine that has been started."""
+    while not is_up(engine):
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 class Readiness:
     """Whether requests should be sent here."""
 
@@ -28,10 +40,7 @@ class Readiness:
 
     def ready(self) -> bool:
         """Whether the canary has passed and the engine is up now."""
-        return self.canary_passed and self._is_up()
-
-    def _is_up(self) -> bool:
-        return any(replica.up for replica in self._guard.engine.replicas())
+        return self.canary_passed and is_up(self._guard.engine)
 
     async def try_canary(self) -> bool:
         """Ask the guard something harmless; whatever it decides, the reply must verify."""
@@ -47,8 +56,7 @@ class Readiness:
         """Try the canary until it passes, with growing pauses, as soon as the engine is up."""
         pause = 1.0
         while True:
-            while not self._is_up():
-                await asyncio.sleep(_LOOK_SECONDS)
+            await until_up(self._guard.engine)
             if await self.try_canary():
                 return
             await asyncio.sleep(pause)

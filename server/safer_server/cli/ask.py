@@ -76,6 +76,7 @@ def _ask_here(
     settings: "Settings", engine: "Engine", policies: "Policies", body: dict[str, Any], display: "Display"
 ) -> bool:
     import asyncio
+    from contextlib import suppress
 
     from pydantic import ValidationError
 
@@ -84,6 +85,7 @@ def _ask_here(
     from safer_server.errors import ApiError
     from safer_server.events import Decided, Delivered, Finished, Reasoning
     from safer_server.guard import Guard
+    from safer_server.readiness import until_up
     from safer_server.wire.request import ChatRequest
 
     door = intake(settings, engine.model, policies)
@@ -93,6 +95,9 @@ def _ask_here(
         door.check(request)
         refused = verified = False
         await engine.start()
+        with suppress(TimeoutError):  # the guard then says what is wrong
+            async with asyncio.timeout(settings.first_token_seconds):
+                await until_up(engine)
         async for event in Guard(engine, settings.request_seconds).judge(await door.case(request)):
             match event:
                 case Reasoning(line):

@@ -25,6 +25,7 @@ def server_command(model: Path, host: str, port: int, passed_on: Sequence[str]) 
         *("--host", host, "--port", str(port)),
         *("--logits-processors", PROCESSOR),
         "--enable-scale-out",  # the token interface that the guard speaks
+        *("--shutdown-timeout", "30"),  # seconds in which replies may finish when it is told to stop
         *("--limit-mm-per-prompt", '{"video": 0}'),
         *passed_on,
     ]
