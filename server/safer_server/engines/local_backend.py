@@ -1,6 +1,7 @@
 """vLLM in this process (`AsyncLLM`), with the mask machine as its logits processor."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -46,9 +47,11 @@ class LocalBackend:
             asked["multi_modal_data"] = {"image": list(prompt.images)}
         try:
             sampling = SamplingParams(**parameters, output_kind=RequestOutputKind.DELTA)
-            async for output in self._llm.generate(asked, sampling, uuid4().hex):
-                (one,) = output.outputs
-                yield Chunk(tuple(one.token_ids), len(output.prompt_token_ids or ()), one.finish_reason)
+            # Closed at once, the inner iterator aborts the request; left to the garbage collector it would run on.
+            async with aclosing(self._llm.generate(asked, sampling, uuid4().hex)) as outputs:
+                async for output in outputs:
+                    (one,) = output.outputs
+                    yield Chunk(tuple(one.token_ids), len(output.prompt_token_ids or ()), one.finish_reason)
         except (EngineDeadError, EngineGenerateError) as error:
             raise UnreachableError(f"{type(error).__name__} while generating") from error
         except GracefulHTTPError as error:
