@@ -111,13 +111,15 @@ def guard_of(settings: Settings) -> Iterator[GuardServer]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_for(lambda: server.started)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    with (
-        httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as web,
-        OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as openai,
-    ):
-        yield GuardServer(url, web, openai, policies)
-    server.should_exit = True
-    thread.join(PATIENCE)
+    try:
+        wait_for(lambda: server.started)
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        with (
+            httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as web,
+            OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as openai,
+        ):
+            yield GuardServer(url, web, openai, policies)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
     assert not thread.is_alive()
