@@ -48,7 +48,7 @@ def test_a_random_walk_parses_and_verifies(machine: Machine, depth: Depth | None
         assert depth is None or reply.plan.depth == depth
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plan=plans(TOOLKIT), seed=st.integers(0, 1000))
 def test_a_given_plan_is_kept(machine: Machine, plan: Plan, seed: int) -> None:
     text, _ = walk(machine.start(plan=plan, answer_tokens=10), seed)
@@ -58,7 +58,7 @@ def test_a_given_plan_is_kept(machine: Machine, plan: Plan, seed: int) -> None:
     assert reply.plan == plan
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(reply=replies(TOOLKIT))
 def test_every_valid_reply_within_its_budgets_is_allowed(machine: Machine, tokenizer: Any, reply: Reply) -> None:
     def size(text: str) -> int:
@@ -147,7 +147,7 @@ def test_a_reply_is_closed_within_its_limit(machine: Machine, depth: Depth | Non
     assert cut > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(plan=plans(TOOLKIT), seed=st.integers(0, 1000))
 def test_a_given_plan_is_closed_within_the_least_that_it_needs(machine: Machine, plan: Plan, seed: int) -> None:
     limit = machine.least(plan=plan)
@@ -252,7 +252,7 @@ def test_bytes_alone_are_vocabulary_enough() -> None:
         assert verify(text, small).valid
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(reply=replies(TOOLKIT))
 def test_forced_tokens_are_those_of_the_tokenizer(machine: Machine, tokenizer: Any, reply: Reply) -> None:
     """Follow a reply in canonical tokenisation: what is forced is what the tokenizer has there."""

@@ -203,7 +203,7 @@ DRASTIC = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(content=DRASTIC, seed=st.integers(0, 1000))
 def test_a_policy_is_refused_or_every_walk_under_it_ends(content: dict[str, object], seed: int) -> None:
     try:

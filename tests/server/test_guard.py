@@ -311,7 +311,7 @@ def damaged(draw: st.DrawFn) -> str:
     return text[:start] + filling + text[end:]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=damaged(), characters=st.sampled_from([1, 3, 50, 10_000]))
 def test_whatever_is_written_only_a_verified_reply_is_answered(text: str, characters: int) -> None:
     """Also: what is delivered agrees with the decision, and a valid reply is never refused."""

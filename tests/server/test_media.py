@@ -107,7 +107,7 @@ def mutated(draw: st.DrawFn) -> str:
     return f"data:image/png;base64,{b64encode(bytes(data)).decode()}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(url=mutated())
 def test_a_damaged_file_is_read_or_refused(url: str) -> None:
     try:
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_read_or_refused(url: str) -> None:
     assert (mode, param) == ("RGB", "messages[0].content[1]")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(url=st.text(max_size=60) | st.text(max_size=40).map(lambda text: f"data:image/png;base64,{text}"))
 def test_any_text_as_url_is_refused(url: str) -> None:
     with pytest.raises(ApiError) as error:

@@ -54,7 +54,7 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(**words, risk=draw(st.sampled_from(Risk)), topology=topology, depth=depth, tools=tuple(tools))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(plan=plans(), word=st.sampled_from([*MARKERS, "hello"]))
 def test_every_plan_of_a_caller_is_followed_to_a_valid_reply(plan: Plan, word: str) -> None:
     reply = by_markers(request(word, constraint=Constraint(plan=plan)))
