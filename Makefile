@@ -61,5 +61,5 @@ $(VLLM)/vllm: tests/vllm/torchvision_operators.py
 	touch $@
 
 $(VLLM)/dev: $(VLLM)/vllm pyproject.toml
-	$(VLLM)/bin/pip install --quiet --editable '.[constrain,server]' 'pytest>=9'
+	$(VLLM)/bin/pip install --quiet --editable '.[constrain,server]' 'pytest>=9' 'hypothesis>=6.150'
 	touch $@
