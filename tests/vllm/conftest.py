@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(ENVIRONMENT)
     for category in ("DeprecationWarning", "FutureWarning"):
         config.addinivalue_line("filterwarnings", f"ignore:.*torch.* is deprecated:{category}")
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")  # of zmq, by AsyncLLM
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +83,8 @@ def start_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 @pytest.fixture(scope="session")
 def loading(start_vllm: Callable[..., VllmServer], policy: Path) -> VllmServer:
-    """The server that most tests share, while it loads."""
-    return start_vllm(arguments=("--policy", str(policy)))
+    """The server that most tests share, while it loads: two engines behind one port."""
+    return start_vllm(arguments=("--policy", str(policy), "--data-parallel-size", "2"))
 
 
 @pytest.fixture(scope="session")

@@ -47,16 +47,19 @@ def test_what_a_user_types_stays_text(guard: GuardServer) -> None:
     assert typed - plain >= 20
 
 
-def test_many_at_once_are_answered_each_its_own_way(guard: GuardServer) -> None:
+def test_many_at_once_are_answered_each_its_own_way_by_both_engines(guard: GuardServer, vllm: VllmServer) -> None:
     def ask(number: int) -> Any:
         messages = list(CONVERSATIONS.values())[number % len(CONVERSATIONS)]
         return guard.create(messages, temperature=1.0, seed=number, max_tokens=40)
 
+    before = [vllm.metric("vllm:generation_tokens_total", engine) for engine in ("0", "1")]
     with ThreadPoolExecutor(16) as pool:
         replies = list(pool.map(ask, range(16)))
     for reply in replies:
         guard.check(reply)
     assert len({reply.choices[0].message.reasoning for reply in replies}) > 5
+    after = [vllm.metric("vllm:generation_tokens_total", engine) for engine in ("0", "1")]
+    assert all(then - first > 100 for first, then in zip(before, after, strict=True))
 
 
 def test_a_plan_that_the_caller_gives_is_followed(guard: GuardServer) -> None:
