@@ -5,7 +5,7 @@ A policy changes the toolkit that a request is planned, constrained and verified
 trained for.
 """
 
-from typing import Generic, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 from unicodedata import category
 
 from pydantic import Field as PydanticField
@@ -24,6 +24,12 @@ from safer_protocol.tools import CATEGORY_KEY, Tool
 Item = TypeVar("Item", Tool, Persona, Category)
 
 DEFAULT_POLICY = "default"
+
+Enforcement = Literal["enforce", "shadow"]
+"""Whether a refusal is carried out, or only told."""
+
+Unjudged = Literal["block", "allow"]
+"""Whether a conversation of which a part was not judged may be answered."""
 
 _OPENING_CHARACTERS = 200
 
@@ -51,6 +57,8 @@ class PolicyFile(Frozen):
     """The lowest risk level that forces a refusal."""
     outcomes: dict[str, tuple[Decision, ...]] = PydanticField(default_factory=dict)
     """By category: the decisions it is narrowed to."""
+    enforcement: Enforcement = "enforce"
+    unjudged: Unjudged = "block"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -75,10 +83,12 @@ class Policy(Frozen):
     protocol_hash: str
     untrained: tuple[str, ...] = ()
     """Names of tools, personas and categories that the checkpoint was not trained for."""
+    enforcement: Enforcement = "enforce"
+    unjudged: Unjudged = "block"
 
     @property
     def policy_hash(self) -> str:
-        """The hash of the toolkit in force; that of the protocol itself for the default policy."""
+        """The hash of what traces are verified against; that of the protocol itself for the default policy."""
         return self.toolkit.hash
 
 
@@ -130,6 +140,8 @@ def apply_policy(file: PolicyFile, base: Toolkit) -> Policy:
             *(persona.name for persona in file.personas.add),
             *(category.name for category in file.categories.add),
         ),
+        enforcement=file.enforcement,
+        unjudged=file.unjudged,
     )
 
 

@@ -17,13 +17,16 @@ from safer_server.media import MediaLimits
 from safer_server.metrics import Metrics
 from safer_server.policies import Policies, load_policies
 from safer_server.readiness import Readiness
+from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
+from safer_server.routes.checks import checks_router
 from safer_server.routes.health import health_router
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
 from safer_server.routes.protocol import protocol_router
 from safer_server.service import Service
 from safer_server.settings import Settings
+from safer_server.upstream import Upstream
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -35,7 +38,9 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     metrics = Metrics(engine, policies)
     admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
     readiness = Readiness(guard)
-    service = Service(guard, intake(settings, engine.model, policies), admission, metrics)
+    upstream = upstream_of(settings)
+    relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
+    service = Service(guard, relay, intake(settings, engine.model, policies), admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -49,13 +54,16 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if upstream is not None:
+                await upstream.close()
             await engine.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Edge)
     add_error_handlers(app)
     app.include_router(chat_router(service, settings.max_body_bytes))
-    app.include_router(models_router(engine.model))
+    app.include_router(checks_router(service, settings.max_body_bytes))
+    app.include_router(models_router([engine.model] if upstream is None else [engine.model, upstream.model]))
     app.include_router(protocol_router(policies))
     app.include_router(health_router(readiness, engine, policies))
     if settings.metrics:
@@ -63,10 +71,19 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     return app
 
 
+def upstream_of(settings: Settings) -> Upstream | None:
+    """Open the client for the model behind this server, where the settings name one."""
+    if settings.upstream_url is None or settings.upstream_model is None:
+        return None
+    key = None if settings.upstream_key is None else settings.upstream_key.get_secret_value()
+    return Upstream(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+
+
 def intake(settings: Settings, model: str, policies: Policies) -> Intake:
     """Take the limits on requests from the settings."""
     return Intake(
         model=model,
+        upstream=settings.upstream_model,
         policies=policies,
         media=MediaLimits(settings.max_image_bytes, settings.max_image_pixels),
         max_images=settings.max_images,

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 
-from safer_protocol.categories import NO_HAZARD
 from safer_protocol.policy import Policy
 from safer_protocol.toolkit import Toolkit
+from safer_server.account import safer_of
 from safer_server.moderation import moderation_of
 from safer_server.record import Record
-from safer_server.view import View, show_plan, show_trace
+from safer_server.view import View
 from safer_server.wire.response import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -24,7 +24,6 @@ from safer_server.wire.response import (
     Moderation,
     Safer,
     Usage,
-    Verification,
 )
 
 
@@ -33,6 +32,8 @@ class Completion:
     """What all parts of one reply share."""
 
     model: str
+    """The one that answers."""
+    guard_model: str
     policy: Policy
     view: View
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(16)}")
@@ -74,28 +75,11 @@ class Completion:
 
     def safer(self, record: Record) -> Safer:
         """The vendor object."""
-        finding = record.finding
-        return Safer(
-            trace_id=record.trace_id,
-            protocol_hash=self.policy.protocol_hash,
-            policy=self.policy.name,
-            policy_hash=self.policy.policy_hash,
-            constraint=None if record.origin is None else record.origin.constraint,
-            plan=show_plan(record.plan, self.view),
-            trace=show_trace(record.trace, self.view, self.toolkit),
-            decision=record.decision,
-            outcome=record.outcome,
-            failure=record.failure,
-            categories=() if finding is None or finding.category == NO_HAZARD else (finding.category,),
-            severity=None if finding is None else finding.severity,
-            verification=Verification(valid=record.report.valid, violations=record.report.violations),
-            coverage=record.coverage,
-            timings_ms=record.timings,
-        )
+        return safer_of(record, self.view)
 
     def moderation(self, record: Record) -> Moderation:
-        """OpenAI's moderation object."""
-        return moderation_of(record, self.toolkit, self.model)
+        """OpenAI's moderation object, whose verdicts are the guard's."""
+        return moderation_of(record, self.toolkit, self.guard_model)
 
 
 @cache

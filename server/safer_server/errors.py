@@ -2,10 +2,12 @@
 
 ApiError                       status, type and code of an answer that is not a reply
 ├── InvalidRequestError        400  a field is wrong, unknown or not supported; `param` names it
-│   └── ContentFilterError     400  the guard refused and the caller wants blocks as errors
+│   ├── ContentFilterError     400  the guard refused and the caller wants blocks as errors
+│   └── UpstreamRejectedError  400  the model behind does not take this request
 ├── NotFoundError              404  no such path, model or policy
 ├── TooLargeError              413  body, image, number of images or pixels over a cap
 ├── MediaTypeError             415  the body is not declared as JSON
+├── UpstreamFaultError         502  the model behind gave no whole reply
 └── UnavailableError           503  nothing wrong with the request
     ├── OverloadedError        503  the queue is full; `Retry-After` says when to come back
     ├── GuardUnavailableError  503  no engine could be reached
@@ -72,6 +74,19 @@ class ContentFilterError(InvalidRequestError):
     """The guard refused, told as an error because the caller asked for that."""
 
     code = "content_filter"
+
+
+class UpstreamRejectedError(InvalidRequestError):
+    """The model behind does not take this request."""
+
+    code = "upstream_rejected"
+
+
+class UpstreamFaultError(ApiError):
+    """The model behind gave no whole reply."""
+
+    status = 502
+    code = "upstream_fault"
 
 
 class NotFoundError(ApiError):

@@ -27,9 +27,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A stretch of the answer, or of the refusal where the decision was to refuse."""
+    """A stretch of the answer, or of the refusal."""
 
     text: str
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True)

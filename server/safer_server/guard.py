@@ -4,7 +4,6 @@ Read this file first. Whatever constrained the decoding, every line is parsed an
 that does not end in a verified reply fails closed, under a reason of its own.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -16,6 +15,7 @@ from safer_protocol.verify import verify
 from safer_protocol.violation import Code
 from safer_server.answer import Answer
 from safer_server.case import Case
+from safer_server.deadline import until
 from safer_server.engines.base import (
     Constraint,
     ContextLengthError,
@@ -23,11 +23,10 @@ from safer_server.engines.base import (
     EngineError,
     EngineRequest,
     EngineUnavailableError,
-    Piece,
     TokenLimitError,
 )
 from safer_server.events import Decided, Delivered, Event, Finished
-from safer_server.ledger import Ledger
+from safer_server.ledger import REFUSED_TEXT, Ledger
 from safer_server.record import BrokenReplyError, Failure
 
 logger = logging.getLogger(__name__)
@@ -50,13 +49,13 @@ class Guard:
         try:
             # 1. The engine writes plan, trace and answer in one pass.
             request = EngineRequest(case.turns, case.sampling, case.constraint, case.policy.toolkit)
-            async with aclosing(_until(self.engine.stream(request), self.seconds)) as pieces:
+            async with aclosing(until(self.engine.stream(request), self.seconds)) as pieces:
                 async for piece in pieces:
                     ledger.charge(piece)
                     if not ledger.cut:
                         for event in self._advance(ledger, piece.text):
                             yield event
-                    if ledger.cut or ledger.stopped:
+                    if ledger.cut or ledger.stopped or ledger.is_checked:
                         break
             for event in self._close(ledger):
                 yield event
@@ -92,17 +91,25 @@ class Guard:
             if draft.section != "answer":
                 return
             # 3. The decision counts once plan and trace as a whole are verified.
-            decision = draft.verdict()
-            if case.coverage.unjudged and decision is not Decision.REFUSE:
+            ledger.decision = decision = draft.verdict()
+            if case.coverage.unjudged and case.policy.unjudged == "block" and decision is not Decision.REFUSE:
                 raise BrokenReplyError(Failure.UNJUDGED)
-            ledger.answer = Answer(decision, case.policy.toolkit, case.stop)
             yield Decided(decision)
+            if ledger.is_checked:
+                return
+            ledger.answer = Answer(decision, case.policy.toolkit, case.stop)
         # 4. Only now is the answer delivered, from where its opening agrees with the decision.
         if new := ledger.answer.add(draft.answer_text()):
-            yield Delivered(new)
+            yield Delivered(new, ledger.refuses)
 
     def _close(self, ledger: Ledger) -> Iterator[Event]:
-        # 5. The reply is verified once more as a whole; what was held back is delivered only then.
+        # 5. A check ends with its decision, for which plan and trace have been verified.
+        if ledger.is_checked:
+            ledger.report = verify(ledger.draft.head, ledger.toolkit)
+            if ledger.refuses:
+                yield Delivered(REFUSED_TEXT, is_refusal=True)
+            return
+        # 6. The reply is verified once more as a whole; what was held back is delivered only then.
         answer = ledger.answer
         if answer is None:
             raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.UNFINISHED)
@@ -114,7 +121,7 @@ class Guard:
         if not report.valid:
             raise BrokenReplyError(Failure.TOKEN_LIMIT if ledger.cut else Failure.INVALID_ANSWER)
         if rest := answer.cut():
-            yield Delivered(rest)
+            yield Delivered(rest, ledger.refuses)
         ledger.report = report
 
 
@@ -123,17 +130,3 @@ def _is_as_asked(plan: Plan, constraint: Constraint) -> bool:
     if constraint.plan is not None:
         return plan == constraint.plan
     return constraint.depth is None or plan.depth == constraint.depth
-
-
-async def _until(pieces: AsyncGenerator[Piece, None], seconds: float) -> AsyncGenerator[Piece, None]:
-    """Pass the pieces on for at most `seconds`; raise TimeoutError then, and close the engine's iterator in any case."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    try:
-        while True:
-            async with asyncio.timeout_at(deadline):
-                piece = await anext(pieces, None)
-            if piece is None:
-                return
-            yield piece
-    finally:
-        await pieces.aclose()

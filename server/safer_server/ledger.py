@@ -3,6 +3,7 @@
 import secrets
 import time
 
+from safer_protocol.decision import Decision
 from safer_protocol.verify import Report, verify
 from safer_server.answer import Answer
 from safer_server.case import Case
@@ -11,8 +12,8 @@ from safer_server.engines.base import Origin, Piece
 from safer_server.record import Failure, FinishReason, Outcome, Record, Timings, Tokens, finding_of, outcome_of
 
 FAILED_TEXT = "I can't help with this request, because its safety check did not complete."
-
-_DELIVERING = (Outcome.ANSWERED, Outcome.SAFE_COMPLETED, Outcome.CLARIFIED)
+REFUSED_TEXT = "I can't help with this request."
+"""The refusal where none was written: a check ends with its decision."""
 
 
 class Ledger:
@@ -25,6 +26,7 @@ class Ledger:
         self.case = case
         self.toolkit = case.policy.toolkit
         self.draft = Draft(self.toolkit)
+        self.decision: Decision | None = None
         self.answer: Answer | None = None
         self.report: Report | None = None
         self.failure: Failure | None = None
@@ -44,6 +46,16 @@ class Ledger:
     def stopped(self) -> bool:
         """Whether a stop text ended the answer."""
         return self.answer is not None and self.answer.stopped
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the decision is reached and no answer is wanted after it."""
+        return self.decision is not None and self.decision not in self.case.answers
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the decision is to refuse, and is to be carried out."""
+        return self.decision is Decision.REFUSE and self.case.policy.enforcement == "enforce"
 
     def charge(self, piece: Piece) -> None:
         """Count a piece before it is read; one that goes over the caller's limit is not counted but cuts the reply."""
@@ -70,12 +82,13 @@ class Ledger:
         draft, report = self.draft, self.report
         plan, trace = draft.plan, tuple(draft.calls)
         if self.failure is None and plan is not None and report is not None and report.decision is not None:
-            decision, outcome = report.decision, outcome_of(report.decision)
+            decision, outcome = report.decision, outcome_of(report.decision, self.case.policy.enforcement)
             finding = finding_of(plan, trace)
         else:
             decision, outcome, finding = None, Outcome.FAILED_CLOSED, None
             self.failure = self.failure or Failure.INTERNAL
-        delivered = self.answer.delivered if self.answer is not None else ""
+        delivered = self.answer.delivered if self.answer is not None else None
+        refusals = {Outcome.FAILED_CLOSED: FAILED_TEXT, Outcome.REFUSED: delivered or REFUSED_TEXT}
         return Record(
             trace_id=f"tr_{secrets.token_hex(16)}",
             outcome=outcome,
@@ -85,11 +98,13 @@ class Ledger:
             trace=trace,
             report=report or verify(draft.text, self.toolkit),
             finding=finding,
-            answer=delivered if outcome in _DELIVERING else None,
-            refusal=delivered if outcome is Outcome.REFUSED else FAILED_TEXT if self.failure else None,
+            answer=None if outcome in refusals else delivered,
+            refusal=refusals.get(outcome),
             finish_reason=self._finish_reason(outcome),
             coverage=self.case.coverage,
             modality=self.case.modality,
+            subject=self.case.subject,
+            is_check=self.is_checked,
             policy=self.case.policy,
             origin=self._origin,
             tokens=Tokens(prompt=self._prompt_tokens, **self._written),
@@ -97,7 +112,7 @@ class Ledger:
         )
 
     def _finish_reason(self, outcome: Outcome) -> FinishReason:
-        if outcome not in _DELIVERING:
+        if outcome in (Outcome.REFUSED, Outcome.FAILED_CLOSED):
             return "content_filter"
         complete = self.answer is None or self.answer.closed
         return "length" if not self.stopped and (self._limited or (self.cut and not complete)) else "stop"
@@ -113,6 +128,6 @@ class Ledger:
             plan=between(self._start, self._planned),
             trace=between(self._planned, self._decided),
             decision=between(arrived, self._decided),
-            answer=between(self._decided, now),
+            answer=None if self.answer is None else between(self._decided, now),
             total=round((now - arrived) * 1000, 3),
         )

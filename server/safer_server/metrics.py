@@ -9,7 +9,7 @@ import os
 from functools import partial
 from importlib.metadata import version
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -22,7 +22,7 @@ from safer_server.record import Failure, Outcome, Record
 if TYPE_CHECKING:
     from safer_protocol.constrain.cache import Held
 
-Endpoint = Literal["chat"]
+Endpoint = Literal["chat", "checks", "moderations", "litellm"]
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client knows, when it is imported, that several processes share their numbers."""
@@ -90,8 +90,8 @@ class Metrics:
 
     def _announce(self, policies: Policies) -> None:
         """Create the series that a dashboard wants to see at zero before anything has happened."""
-        for outcome, policy in product(Outcome, policies):
-            self._requests.labels("chat", outcome, policy)
+        for endpoint, outcome, policy in product(get_args(Endpoint), Outcome, policies):
+            self._requests.labels(endpoint, outcome, policy)
         for failure in Failure:
             self._failures.labels(failure)
         for cache in ("hit", "miss"):
@@ -118,7 +118,9 @@ class Metrics:
             if spent is not None:
                 self._stage_seconds.labels(stage).observe(spent / 1000)
         if record.origin is not None:
-            self._engine_seconds.labels(record.origin.replica).observe((timings.total - timings.queue) / 1000)
+            # Another model may have answered after a check.
+            worked = timings.decision if record.is_check and timings.decision is not None else timings.total
+            self._engine_seconds.labels(record.origin.replica).observe((worked - timings.queue) / 1000)
             self._constrained.labels(record.origin.constraint).inc()
         for kind in ("prompt", "plan", "trace", "answer"):
             self._tokens.labels(kind).inc(getattr(record.tokens, kind))
@@ -126,13 +128,14 @@ class Metrics:
             self._failures.labels(record.failure).inc()
             for code in {violation.code for violation in record.report.violations}:
                 self._violations.labels(code).inc()
-        if record.decision is not None and record.finding is not None:
-            self._observe_decision(record, record.decision, record.finding.category)
+        if record.decision is not None and timings.decision is not None:
+            self._decision_seconds.observe(timings.decision / 1000)
+        for judged in (record, record.reply):
+            if judged is not None and judged.decision is not None and judged.finding is not None:
+                self._observe_decision(judged, judged.decision, judged.finding.category)
 
     def _observe_decision(self, record: Record, decision: str, category: str) -> None:
         self._decisions.labels(decision, category, record.modality, record.policy.name, self._engine.model).inc()
-        if record.timings.decision is not None:
-            self._decision_seconds.observe(record.timings.decision / 1000)
         self._steps.observe(len(record.trace))
         for call in record.trace:
             self._tool_calls.labels(call.tool).inc()

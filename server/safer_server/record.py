@@ -7,11 +7,11 @@ from typing import Literal
 from safer_protocol.categories import NO_HAZARD
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
-from safer_protocol.policy import Policy
+from safer_protocol.policy import Enforcement, Policy
 from safer_protocol.tools import RISK_KEY
 from safer_protocol.trace import Standing, Trace
 from safer_protocol.verify import Report
-from safer_server.case import Coverage, Modality
+from safer_server.case import Coverage, Modality, Subject
 from safer_server.engines.base import Origin
 
 FinishReason = Literal["stop", "length", "content_filter"]
@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     CLARIFIED = "clarified"
     FAILED_CLOSED = "failed_closed"
+    WOULD_REFUSE = "would_refuse"
+    """Decided to refuse, under a policy that only watches."""
 
 
 class Failure(StrEnum):
@@ -40,6 +42,8 @@ class Failure(StrEnum):
     UNJUDGED = "unjudged"
     ENGINE_FAULT = "engine_fault"
     ENGINE_UNAVAILABLE = "engine_unavailable"
+    UPSTREAM_FAULT = "upstream_fault"
+    UPSTREAM_REJECTED = "upstream_rejected"
     INTERNAL = "internal"
 
 
@@ -51,6 +55,12 @@ class Tokens:
     plan: int = 0
     trace: int = 0
     answer: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        """Sum each kind."""
+        return Tokens(
+            self.prompt + other.prompt, self.plan + other.plan, self.trace + other.trace, self.answer + other.answer
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,8 @@ class Finding:
 class Record:
     """A closed case.
 
-    Of `answer` and `refusal` one is None. `decision` and `finding` are None, and `failure` is not, where it failed closed;
-    plan and trace are then what had been found sound before.
+    Of `answer` and `refusal` at most one is set; neither is where a check refuses nothing. `decision` and `finding` are None, and
+    `failure` is not, where it failed closed; plan and trace are then what had been found sound before.
     """
 
     trace_id: str
@@ -95,22 +105,32 @@ class Record:
     finish_reason: FinishReason
     coverage: Coverage
     modality: Modality
+    subject: Subject
+    is_check: bool
+    """Whether no answer was wanted after this decision."""
     policy: Policy
     origin: Origin | None
     """Which replica wrote it, under which constraint; None where none had begun to."""
     tokens: Tokens
     timings: Timings
+    reply: "Record | None" = None
+    """How the reply of another model was judged, where one was asked."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether what was judged may go on its way."""
+        return self.outcome not in (Outcome.REFUSED, Outcome.FAILED_CLOSED)
 
 
-def outcome_of(decision: Decision) -> Outcome:
-    """Name the outcome of a verified decision."""
+def outcome_of(decision: Decision, enforcement: Enforcement = "enforce") -> Outcome:
+    """Name the outcome of a verified decision; for a check it is what the decision would lead to."""
     match decision:
         case Decision.ALLOW:
             return Outcome.ANSWERED
         case Decision.SAFE_COMPLETE:
             return Outcome.SAFE_COMPLETED
         case Decision.REFUSE:
-            return Outcome.REFUSED
+            return Outcome.WOULD_REFUSE if enforcement == "shadow" else Outcome.REFUSED
         case Decision.CLARIFY:
             return Outcome.CLARIFIED
 

@@ -1,4 +1,4 @@
-"""The service: one chat completion from the checked request to its events, for as long as it takes."""
+"""The service: a request from its submission to the guard's events, for as long as it takes."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -10,35 +10,47 @@ from safer_server.engines.base import ContextLengthError
 from safer_server.errors import InvalidRequestError
 from safer_server.events import Event, Finished
 from safer_server.guard import Guard
-from safer_server.intake import Intake
-from safer_server.metrics import Metrics
-from safer_server.wire.request import ChatRequest
+from safer_server.intake import Intake, Submission
+from safer_server.metrics import Endpoint, Metrics
+from safer_server.relay import Relay
 
 
 @dataclass(frozen=True)
 class Service:
-    """The collaborators that serve a request."""
+    """The collaborators that serve a request; `relay` where there is a model behind this server."""
 
     guard: Guard
+    relay: Relay | None
     intake: Intake
     admission: Admission
     metrics: Metrics
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+    async def judge(self, submission: Submission, endpoint: Endpoint) -> AsyncGenerator[Event, None]:
         """Yield the guard's events; raise an `ApiError` before the first one, or none.
 
-        Pictures are decoded only once there is a slot, so that waiting requests hold no pixels.
+        Pictures are decoded only once there is a slot, so that waiting requests hold no pixels. A conversation that is longer than
+        the model can read is refused, or under a policy that answers what is not judged, read without its oldest turns.
         """
         arrived = time.perf_counter()
         async with self.admission.slot():
-            case = await self.intake.case(request)
+            case = await self.intake.case(submission)
             waited = time.perf_counter() - arrived
-            try:
-                async with aclosing(self.guard.judge(case, waited)) as events:
-                    async for event in events:
-                        if isinstance(event, Finished):
-                            self.metrics.observe(event.record, "chat")
-                        yield event
-            except ContextLengthError:
-                message = "messages: the conversation is longer than the model can read"
-                raise InvalidRequestError(message, param="messages", code="context_length_exceeded") from None
+            while True:
+                if self.relay is not None and submission.upstream is not None:
+                    events = self.relay.judge(case, submission.upstream, waited)
+                else:
+                    events = self.guard.judge(case, waited)
+                try:
+                    async with aclosing(events):
+                        async for event in events:
+                            if isinstance(event, Finished):
+                                self.metrics.observe(event.record, endpoint)
+                            yield event
+                    return
+                except ContextLengthError:
+                    shorter = case.without_oldest() if case.policy.unjudged == "allow" else None
+                    if shorter is None:
+                        message = "messages: the conversation is longer than the model can read"
+                        code = "context_length_exceeded"
+                        raise InvalidRequestError(message, param="messages", code=code) from None
+                    case = shorter

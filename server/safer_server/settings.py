@@ -1,9 +1,9 @@
 """Settings: read once, at the edge, from `SAFER_*` variables; the command line overrides them."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safer_server.engines.base import EngineName
@@ -57,6 +57,19 @@ class Settings(BaseSettings):
         gt=0,
         description="Time between two proofs that a vLLM is constrained; more often while it is out.",
     )
+    upstream_url: str | None = Field(
+        default=None,
+        description="Base URL (with /v1) of an OpenAI-compatible server whose model answers what the guard allows.",
+    )
+    upstream_model: str | None = Field(
+        default=None, description="The model asked there; clients ask for it by this name."
+    )
+    upstream_key: SecretStr | None = Field(default=None, description="The API key for it.")
+    upstream_window: int = Field(
+        default=1000,
+        ge=1,
+        description="Characters of its streamed reply that are held back and judged at a time.",
+    )
     max_in_flight: int = Field(default=8, ge=1, description="Requests that a worker's engine works on at once.")
     max_queue: int = Field(default=64, ge=0, description="Requests that may wait in a worker; the next one gets a 503.")
     retry_after: int = Field(default=2, ge=1, description="Seconds that a request turned away is told to wait.")
@@ -74,3 +87,9 @@ class Settings(BaseSettings):
         default=24_000_000, ge=1, description="Most pixels in one picture, read from its header before it is decoded."
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+
+    @model_validator(mode="after")
+    def _upstream_is_whole(self) -> Self:
+        if (self.upstream_url is None) != (self.upstream_model is None):
+            raise ValueError("SAFER_UPSTREAM_URL and SAFER_UPSTREAM_MODEL go together: set both or neither")
+        return self

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Send
 
-from safer_protocol.decision import Decision
 from safer_server.completion import Completion, usage_of
 from safer_server.errors import FailedClosedError
 from safer_server.events import Decided, Delivered, Event, Finished, Reasoning
@@ -39,7 +38,6 @@ async def chunks(
 
     If it fails closed after part of an answer was sent, the last is an error and `[DONE]` is not sent.
     """
-    decision: Decision | None = None
     sent = False
     async with aclosing(events):
         yield _frame(completion.delta(Delta(role="assistant")), include_usage)
@@ -51,10 +49,10 @@ async def chunks(
                         delta = Delta(reasoning=line, reasoning_content=line)
                         yield _frame(completion.delta(delta), include_usage)
                 case Decided():
-                    decision = event.decision
+                    pass
                 case Delivered():
                     sent = True
-                    delta = Delta(refusal=event.text) if decision is Decision.REFUSE else Delta(content=event.text)
+                    delta = Delta(refusal=event.text) if event.is_refusal else Delta(content=event.text)
                     yield _frame(completion.delta(delta), include_usage)
                 case Finished(record):
                     failed = record.outcome is Outcome.FAILED_CLOSED

@@ -147,7 +147,7 @@ FIELDS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"user": 5}, 400, "user", "invalid_value"),
     ({"safer": []}, 400, "safer", "invalid_value"),
     ({"safer": {"mood": SECRET}}, 400, "safer.mood", "unknown_parameter"),
-    ({"safer": {"mode": "check"}}, 400, "safer.mode", "unsupported_value"),
+    ({"safer": {"mode": "watch"}}, 400, "safer.mode", "invalid_value"),
     ({"safer": {"depth": SECRET}}, 400, "safer.depth", "invalid_value"),
     ({"safer": {"trace": SECRET}}, 400, "safer.trace", "invalid_value"),
     ({"safer": {"block": SECRET}}, 400, "safer.block", "invalid_value"),

@@ -48,7 +48,14 @@ def test_what_is_counted(client: TestClient, chat_body: Callable[..., dict[str, 
     client.post("/v1/chat/completions", json=chat_body("hello", n=2))
     samples = scrape(client)
     outcomes = {outcome: value(samples, "safer_requests_total", outcome=outcome) for outcome in Outcome}
-    assert outcomes == {"answered": 2, "refused": 4, "safe_completed": 2, "clarified": 0, "failed_closed": 4}
+    assert outcomes == {
+        "answered": 2,
+        "refused": 4,
+        "safe_completed": 2,
+        "clarified": 0,
+        "failed_closed": 4,
+        "would_refuse": 0,
+    }
     assert value(samples, "safer_decisions_total", decision="refuse", category="nonviolent_crimes") == 4
     assert value(samples, "safer_failed_closed_total", reason="invalid_trace") == 2
     assert value(samples, "safer_failed_closed_total", reason="engine_fault") == 2
@@ -108,7 +115,7 @@ def test_labels_are_closed_sets(client: TestClient, chat_body: Callable[..., dic
         client.post("/v1/chat/completions", json=chat_body(message))
     toolkit = default_toolkit()
     closed: dict[str, set[str]] = {
-        "endpoint": {"chat"},
+        "endpoint": {"chat", "checks", "moderations", "litellm"},
         "outcome": set(Outcome),
         "policy": {"default"},
         "decision": {"allow", "safe_complete", "refuse", "clarify"},

@@ -83,7 +83,7 @@ def _ask_here(
     from safer_server.app import intake
     from safer_server.body import invalid
     from safer_server.errors import ApiError
-    from safer_server.events import Decided, Delivered, Finished, Reasoning
+    from safer_server.events import Delivered, Finished, Reasoning
     from safer_server.guard import Guard
     from safer_server.readiness import until_up
     from safer_server.wire.request import ChatRequest
@@ -92,20 +92,18 @@ def _ask_here(
 
     async def run() -> bool:
         request = ChatRequest.model_validate_json(json.dumps({**body, "model": engine.model}))
-        door.check(request)
-        refused = verified = False
+        submission = door.chat(request)
+        verified = False
         await engine.start()
         with suppress(TimeoutError):  # the guard then says what is wrong
             async with asyncio.timeout(settings.first_token_seconds):
                 await until_up(engine)
-        async for event in Guard(engine, settings.request_seconds).judge(await door.case(request)):
+        async for event in Guard(engine, settings.request_seconds).judge(await door.case(submission)):
             match event:
                 case Reasoning(line):
                     display.reasoning(line)
-                case Decided(decision):
-                    refused = decision == "refuse"
-                case Delivered(text):
-                    display.delivered(text, refused=refused)
+                case Delivered(text, is_refusal):
+                    display.delivered(text, refused=is_refusal)
                 case Finished(record):
                     verified = record.failure is None
                     display.ended(record.outcome, record.decision, record.failure, record.timings.total)

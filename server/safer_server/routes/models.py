@@ -1,6 +1,7 @@
 """`GET /v1/models`."""
 
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from fastapi import APIRouter
@@ -25,19 +26,19 @@ class ModelList(BaseModel):
     data: tuple[ModelCard, ...]
 
 
-def models_router(model: str) -> APIRouter:
-    """List the served model."""
+def models_router(models: Sequence[str]) -> APIRouter:
+    """List the served models."""
     router = APIRouter()
-    card = ModelCard(id=model, created=int(time.time()))
+    cards = {model: ModelCard(id=model, created=int(time.time())) for model in models}
 
     @router.get("/v1/models")
     async def list_models() -> ModelList:
-        return ModelList(data=(card,))
+        return ModelList(data=tuple(cards.values()))
 
     @router.get("/v1/models/{name:path}")
     async def get_model(name: str) -> ModelCard:
-        if name != model:
+        if name not in cards:
             raise NotFoundError("This server does not serve that model.", param="model", code="model_not_found")
-        return card
+        return cards[name]
 
     return router

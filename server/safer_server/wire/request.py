@@ -1,4 +1,4 @@
-"""The chat completion request.
+"""The conversations that requests hold, and the chat completion request.
 
 Nothing is silently ignored: what cannot be honoured is refused by name (`safer_server.wire.unsupported`), and so is a field
 that nobody knows. Union tags stand in angle brackets, so that error locations can tell them from field names.
@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import PydanticCustomError
 
 from safer_protocol.plan import Depth, Plan
+from safer_protocol.policy import DEFAULT_POLICY
 from safer_server.wire.unsupported import Unsupported, UnsupportedFields, only
 
 MAX_MESSAGES = 1024
@@ -132,15 +133,26 @@ class StreamOptions(Wire):
     include_obfuscation: Annotated[Any, only(False)] = None
 
 
-class SaferOptions(Wire):
-    """The vendor object: what the guard shall do and show."""
+class JudgeOptions(Wire):
+    """How the guard shall judge."""
 
-    mode: Annotated[Literal["answer"], only("answer")] = "answer"
     depth: Annotated[Depth | None, Field(strict=False)] = None
-    policy: str = "default"
+    policy: str = DEFAULT_POLICY
+
+
+class CheckOptions(JudgeOptions):
+    """The vendor object of a check: how the guard shall judge, and what it shall show."""
+
+    mode: Literal["check"] = "check"
     plan: Plan | None = None
     trace: Literal["full", "redacted", "none"] = "full"
     block: Literal["refusal", "error"] = "refusal"
+
+
+class SaferOptions(CheckOptions):
+    """The vendor object of a chat completion."""
+
+    mode: Literal["answer", "check"] = "answer"  # type: ignore[assignment]
 
 
 def _as_list(value: object) -> object:
@@ -156,11 +168,14 @@ Tag64 = Annotated[str, Field(max_length=64)]
 Tag512 = Annotated[str, Field(max_length=512)]
 
 
+Messages = Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES)]
+
+
 class ChatRequest(UnsupportedFields, Wire):
     """Body of `POST /v1/chat/completions`."""
 
     model: str
-    messages: tuple[Message, ...] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Messages
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)

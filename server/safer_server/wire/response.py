@@ -19,6 +19,19 @@ class Verification(BaseModel):
     violations: tuple[Violation, ...]
 
 
+class ReplyVerdict(BaseModel):
+    """How the reply of the model behind was judged before it was released."""
+
+    plan: Plan | None
+    trace: tuple[Call, ...]
+    decision: Decision | None
+    outcome: Outcome
+    failure: str | None
+    categories: tuple[str, ...]
+    severity: str | None
+    verification: Verification
+
+
 class Safer(BaseModel):
     """How the reply came about."""
 
@@ -37,6 +50,7 @@ class Safer(BaseModel):
     verification: Verification
     coverage: Coverage
     timings_ms: Timings
+    reply: ReplyVerdict | None
     receipt: None = None
 
 
