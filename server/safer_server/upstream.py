@@ -14,6 +14,7 @@ from typing import Any
 import anyio.to_thread
 import httpx2
 import openai
+from pydantic import BaseModel
 
 from safer_protocol.prompt import ImagePart, Turn
 from safer_server.record import FinishReason
@@ -109,14 +110,38 @@ class Upstream:
         await self._client.close()
 
 
-def _piece(chunk: Any) -> UpstreamPiece:
-    choice = chunk.choices[0] if chunk.choices else None
-    usage = chunk.usage
+class _Delta(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Chunk(BaseModel):
+    """A chunk as far as it is read here; the client's own types do not check what a server sends."""
+
+    choices: tuple[_Choice, ...]
+    usage: _Usage | None = None
+
+
+def _piece(chunk: object) -> UpstreamPiece:
+    """Read a chunk; raise `ValidationError`, which is a ValueError."""
+    read = _Chunk.model_validate(chunk, from_attributes=True)
+    choice = read.choices[0] if read.choices else _Choice(delta=_Delta())
+    usage = read.usage or _Usage(prompt_tokens=0, completion_tokens=0)
     return UpstreamPiece(
-        text="" if choice is None else (choice.delta.content or "") + (choice.delta.refusal or ""),
-        finish=None if choice is None or choice.finish_reason is None else _FINISH.get(choice.finish_reason, "stop"),
-        prompt_tokens=0 if usage is None else usage.prompt_tokens,
-        tokens=0 if usage is None else usage.completion_tokens,
+        text=(choice.delta.content or "") + (choice.delta.refusal or ""),
+        finish=None if choice.finish_reason is None else _FINISH.get(choice.finish_reason, "stop"),
+        prompt_tokens=usage.prompt_tokens,
+        tokens=usage.completion_tokens,
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -14,6 +14,7 @@ from openai import OpenAI
 from PIL import Image
 from starlette.testclient import TestClient
 
+from safer_protocol.policy import Policy, default_policy
 from safer_protocol.prompt import Turn
 from safer_protocol.text import print_reply
 from safer_protocol.toolkit import default_toolkit
@@ -21,9 +22,14 @@ from safer_server.app import create_app
 from safer_server.engines.base import EngineRequest
 from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine
+from safer_server.policies import Policies
 from safer_server.settings import Settings
 
 TOOLKIT = default_toolkit()
+
+
+def beside_the_default(served: Iterable[Policy]) -> Policies:
+    return {policy.name: policy for policy in (default_policy(TOOLKIT), *served)}
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +57,11 @@ def written() -> Callable[[str], str]:
 
 @pytest.fixture
 def in_process() -> Iterator[Callable[..., TestClient]]:
-    """Start an app in this process: `in_process(engine, **settings)`."""
+    """Start an app in this process: `in_process(engine, served, **settings)`, `served` being policies beside the default one."""
     clients: list[TestClient] = []
 
-    def start(engine: ScriptedEngine | None = None, **settings: Any) -> TestClient:
-        app = create_app(Settings(**settings), engine or ScriptedEngine())
+    def start(engine: ScriptedEngine | None = None, served: Iterable[Policy] = (), **settings: Any) -> TestClient:
+        app = create_app(Settings(**settings), engine or ScriptedEngine(), beside_the_default(served))
         client = TestClient(app, raise_server_exceptions=False)
         clients.append(client.__enter__())
         return client
@@ -91,12 +97,12 @@ class _Server(uvicorn.Server):
 
 @pytest.fixture
 def live() -> Iterator[Callable[..., Live]]:
-    """Start a server in a thread: `live(engine, **settings)`."""
+    """Start a server in a thread: `live(engine, served, **settings)`, `served` being policies beside the default one."""
     running: list[tuple[_Server, threading.Thread, OpenAI]] = []
 
-    def start(engine: ScriptedEngine | None = None, **settings: Any) -> Live:
+    def start(engine: ScriptedEngine | None = None, served: Iterable[Policy] = (), **settings: Any) -> Live:
         engine = engine or ScriptedEngine()
-        app = create_app(Settings(**settings), engine)
+        app = create_app(Settings(**settings), engine, beside_the_default(served))
         server = _Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -7,12 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from safer_protocol.decision import Decision
 from safer_server.body import read_model
 from safer_server.completion import Completion
 from safer_server.disconnect import while_connected
-from safer_server.events import Decided, Event, Finished, Reasoning
-from safer_server.intake import Submission
+from safer_server.events import Delivered, Event, Finished, Reasoning
 from safer_server.routes.blocks import raise_for
 from safer_server.service import Service
 from safer_server.stream import EventStream, chunks
@@ -38,7 +36,7 @@ def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
             await stack.enter_async_context(aclosing(events))
             try:
                 # Up to the head an error still has a status of its own; a stream is answered with 200 from there on.
-                head = await while_connected(request, _head(events, bool(body.stream), options, submission))
+                head = await while_connected(request, _head(events, bool(body.stream), options))
             except ClientDisconnect:
                 return Response(status_code=CLIENT_GONE)
             if isinstance(head[-1], Finished):
@@ -53,15 +51,12 @@ def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
     return router
 
 
-async def _head(
-    events: AsyncGenerator[Event, None], stream: bool, options: SaferOptions, submission: Submission
-) -> list[Event]:
+async def _head(events: AsyncGenerator[Event, None], stream: bool, options: SaferOptions) -> list[Event]:
     """Take events until it is clear with what status to answer: at the end, or for a stream as soon as may be."""
     head: list[Event] = []
-    shadow = submission.policy.enforcement == "shadow"
     async for event in events:
         head.append(event)
-        allowed = isinstance(event, Decided) and (shadow or event.decision is not Decision.REFUSE)
+        allowed = isinstance(event, Delivered) and not event.is_refusal
         if stream and (options.block == "refusal" or allowed):
             return head
     return head
