@@ -63,11 +63,12 @@ def put_into_environment(settings: "Settings", options: Mapping[str, object]) ->
 def policies_of(settings: "Settings") -> "Policies":
     """Read the policy files; ends the program where one of them cannot be used."""
     from safer_protocol.toolkit import default_toolkit
-    from safer_server.policies import PolicyFileError, load_policies
+    from safer_server.document import DocumentError
+    from safer_server.policies import load_policies
 
     try:
         return load_policies(settings.policies, default_toolkit())
-    except PolicyFileError as error:
+    except DocumentError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
 
