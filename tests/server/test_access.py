@@ -9,10 +9,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from api_keys import bearer, entry, key_of, keys
 from safer_server.access import Access, Permit
 from safer_server.app import create_app
+from safer_server.cli import app
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.keys import KeyEntry, Keys, Scope
@@ -31,9 +33,9 @@ def guarded(in_process: Callable[..., TestClient]) -> TestClient:
 
 
 def test_no_path_is_open_by_accident() -> None:
-    app = create_app(Settings(keys=keys(ALICE)), ScriptedEngine())  # type: ignore[arg-type]
-    assert app.routes
-    for route in app.routes:
+    guarded = create_app(Settings(keys=keys(ALICE)), ScriptedEngine())  # type: ignore[arg-type]
+    assert guarded.routes
+    for route in guarded.routes:
         assert isinstance(route, APIRoute), f"{route}: whether this is public cannot be checked"
         permits = [each.call for each in route.dependant.dependencies if isinstance(each.call, Permit)]
         assert len(permits) == (route.path not in PUBLIC), (
@@ -113,6 +115,14 @@ def test_the_official_client_knows_these_errors(
         client.with_options(api_key=key_of("prom")).chat.completions.create(**chat_body())
 
 
+def test_the_command_line_sends_a_key(live: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = ["ask", "hello", "--url", live(keys=keys(ALICE)).url]
+    refused = CliRunner().invoke(app, asking)
+    assert (refused.exit_code, "asks for an API key" in refused.stderr) == (1, True)
+    monkeypatch.setenv("SAFER_KEY", key_of("alice"))
+    assert CliRunner().invoke(app, asking).exit_code == 0
+
+
 def test_keys_come_out_nowhere(
     live: Callable[..., Any],
     chat_body: Callable[..., dict[str, Any]],
@@ -136,14 +146,14 @@ def test_keys_come_out_nowhere(
 
 
 def test_the_routes_know_the_caller() -> None:
-    app = FastAPI()
-    app.add_middleware(Edge)
-    add_error_handlers(app)
+    plain = FastAPI()
+    plain.add_middleware(Edge)
+    add_error_handlers(plain)
     access = Access(Keys([KeyEntry.model_validate(ALICE)]), open_quotas("memory://", 1))
 
-    @app.get("/caller", dependencies=[access.require(Scope.CHAT)])
+    @plain.get("/caller", dependencies=[access.require(Scope.CHAT)])
     async def caller(request: Request) -> str:
         return str(request.state.caller)
 
-    with TestClient(app) as client:
+    with TestClient(plain) as client:
         assert client.get("/caller", headers=bearer("alice")).json() == "alice"
