@@ -8,14 +8,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from safer_protocol.toolkit import default_toolkit
+from safer_server.access import Access
 from safer_server.admission import Admission
+from safer_server.body import ClientLimits
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.base import Constrained, Engine
 from safer_server.guard import Guard
 from safer_server.intake import Intake
+from safer_server.keys import Scope, keys_of
 from safer_server.media import MediaLimits
 from safer_server.metrics import Metrics
 from safer_server.policies import Policies, load_policies
+from safer_server.quotas import open_quotas
 from safer_server.readiness import Readiness
 from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
@@ -34,6 +38,10 @@ logger = logging.getLogger("uvicorn.error")
 def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:
     """Build the app, with the default policy or those given; it owns the engine from its start to its shutdown."""
     policies = policies or load_policies((), default_toolkit())
+    keys = keys_of(settings)
+    quotas = open_quotas(settings.limits_url.get_secret_value(), settings.retry_after)
+    access = Access(keys, quotas)
+    client = ClientLimits(settings.max_body_bytes, settings.client_seconds)
     guard = Guard(engine, settings.request_seconds)
     metrics = Metrics(engine, policies)
     admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
@@ -46,6 +54,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if isinstance(engine, Constrained):
             logger.info("mask machine: %s", engine.blocks.held)
+        if keys.is_open and not settings.is_loopback:
+            logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
         await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
@@ -57,17 +67,21 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             if upstream is not None:
                 await upstream.close()
             await engine.close()
+            await quotas.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Edge)
     add_error_handlers(app)
-    app.include_router(chat_router(service, settings.max_body_bytes))
-    app.include_router(checks_router(service, settings.max_body_bytes))
-    app.include_router(models_router([engine.model] if upstream is None else [engine.model, upstream.model]))
-    app.include_router(protocol_router(policies))
-    app.include_router(health_router(readiness, engine, policies))
+    chat = [access.require(Scope.CHAT)]
+    app.include_router(chat_router(service, client), dependencies=chat)
+    app.include_router(checks_router(service, client), dependencies=chat)
+    app.include_router(
+        models_router([engine.model] if upstream is None else [engine.model, upstream.model]), dependencies=chat
+    )
+    app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
+    app.include_router(health_router(readiness, engine, policies))  # public
     if settings.metrics:
-        app.include_router(metrics_router(metrics))
+        app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
     return app
 
 

@@ -1,13 +1,15 @@
 """Reading a request body: bounded while it arrives, then parsed into a model or refused with the field's name."""
 
+import asyncio
 import re
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from safer_server.errors import InvalidRequestError, MediaTypeError, TooLargeError
+from safer_server.errors import InvalidRequestError, MediaTypeError, SlowClientError, TooLargeError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,20 +29,36 @@ _MESSAGES = {
 }
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body; raise `TooLargeError` as soon as more than `limit` bytes are announced or have arrived."""
+@dataclass(frozen=True)
+class ClientLimits:
+    """What a client may send, and how long it may take for each part of what it sends or receives."""
+
+    body_bytes: int
+    seconds: float
+
+
+async def read_body(request: Request, limits: ClientLimits) -> bytes:
+    """Return the body; raise `TooLargeError` as soon as too much is announced or has arrived, `SlowClientError` if it stops."""
+    limit = limits.body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLargeError(f"The body is larger than {limit} bytes.")
     body = bytearray()
-    async for chunk in request.stream():
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limits.seconds):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise SlowClientError(f"Nothing more of the body came for {limits.seconds:g} seconds.") from None
+        if chunk is None:
+            return bytes(body)
         body += chunk
         if len(body) > limit:
             raise TooLargeError(f"The body is larger than {limit} bytes.")
-    return bytes(body)
 
 
-async def read_model(request: Request, model: type[Model], limit: int) -> Model:
+async def read_model(request: Request, model: type[Model], limits: ClientLimits) -> Model:
     """Read the body as JSON into `model`; raise the `ApiError` that names what is wrong.
 
     The declared type must be JSON: a web page may send anything else to a local server without asking.
@@ -48,7 +66,7 @@ async def read_model(request: Request, model: type[Model], limit: int) -> Model:
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared != "application/json":
         raise MediaTypeError("The body must be sent with Content-Type: application/json.")
-    body = await read_body(request, limit)
+    body = await read_body(request, limits)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

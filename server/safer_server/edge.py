@@ -1,13 +1,16 @@
-"""The edge of the process: a request id on every response, and one envelope for every error."""
+"""The edge of the process: a request id and strict headers on every response, and one envelope for every error."""
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safer_server.body import invalid
@@ -17,6 +20,17 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 
+_TAKEN_OVER = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+"""Ids of the caller's that can be in a log line or a header without harm."""
+
+_STRICT = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+"""What a response says unless its route says otherwise."""
+
 _HTTP_MESSAGES = {
     404: ("There is no such path.", "not_found"),
     405: ("This path has no such method.", "method_not_allowed"),
@@ -24,7 +38,10 @@ _HTTP_MESSAGES = {
 
 
 class Edge:
-    """Gives each request an id, and answers 500 where nothing inside did; the traceback goes to the log alone."""
+    """Gives each request an id, and answers 500 where nothing inside did; the traceback goes to the log alone.
+
+    Routes find `request_id` in the request's state, and `response_headers`, to which they may add.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,31 +51,40 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = f"req_{secrets.token_hex(16)}"
+        request_id = _request_id(scope)
+        response_headers: dict[str, str] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, response_headers=response_headers)
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request_id.encode())]
+                headers = MutableHeaders(scope=message)
+                headers.update({REQUEST_ID: request_id, **response_headers})
+                for name, value in _STRICT.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # in the middle of its body: nobody is there to be answered
         except Exception:
             logger.exception("request %s failed", request_id)
             if started:
                 raise
             body = ErrorBody(message="The server made an error.", type="server_error", code="internal_error")
-            await _respond(500, ErrorEnvelope(error=body))(scope, receive, send_with_id)
+            await _respond(500, ErrorEnvelope(error=body))(scope, receive, send_with_headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Put every error that FastAPI or our routes raise into the envelope."""
+    """Put every error that FastAPI or our routes raise into the envelope; its cause, if it has one, into the log."""
 
     @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+    async def api_error(request: Request, error: ApiError) -> JSONResponse:
+        if error.__cause__ is not None:
+            logger.error("request %s: %s: %s", request.state.request_id, error.code, error.__cause__)
         return _respond(error.status, error.envelope, error.headers)
 
     @app.exception_handler(HTTPException)
@@ -71,6 +97,12 @@ def add_error_handlers(app: FastAPI) -> None:
     async def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         fault = invalid(error.errors()[0])
         return _respond(fault.status, fault.envelope)
+
+
+def _request_id(scope: Scope) -> str:
+    """Take over the caller's id, or make one."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _TAKEN_OVER.fullmatch(given) else f"req_{secrets.token_hex(16)}"
 
 
 def _respond(status: int, envelope: ErrorEnvelope, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -4,12 +4,18 @@ ApiError                       status, type and code of an answer that is not a 
 ├── InvalidRequestError        400  a field is wrong, unknown or not supported; `param` names it
 │   ├── ContentFilterError     400  the guard refused and the caller wants blocks as errors
 │   └── UpstreamRejectedError  400  the model behind does not take this request
+├── InvalidKeyError            401  no key, or one that the server does not know
+├── ScopeError                 403  the key does not open this part of the API
 ├── NotFoundError              404  no such path, model or policy
+├── SlowClientError            408  the next part of the body did not come in time
 ├── TooLargeError              413  body, image, number of images or pixels over a cap
 ├── MediaTypeError             415  the body is not declared as JSON
+├── RateLimitError             429  more requests than the key has in its time; `Retry-After` says when there is one again
+│   └── ConcurrencyLimitError  429  more requests at once than the key has
 ├── UpstreamFaultError         502  the model behind gave no whole reply
 └── UnavailableError           503  nothing wrong with the request
     ├── OverloadedError        503  the queue is full; `Retry-After` says when to come back
+    ├── LimitsUnavailableError 503  the key's limits cannot be checked
     ├── GuardUnavailableError  503  no engine could be reached
     └── FailedClosedError      503  no verified reply, and the caller wants blocks as errors
 
@@ -89,12 +95,46 @@ class UpstreamFaultError(ApiError):
     code = "upstream_fault"
 
 
+class InvalidKeyError(ApiError):
+    """There is no key, or one that the server does not know."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """How to authenticate."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class ScopeError(ApiError):
+    """The key does not open this part of the API."""
+
+    status = 403
+    type = "permission_error"
+    code = "insufficient_scope"
+
+
 class NotFoundError(ApiError):
     """No such path, model or policy."""
 
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class SlowClientError(ApiError):
+    """The next part of the body did not come in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The connection is given up, since the rest of the body may still come."""
+        return {"Connection": "close"}
 
 
 class TooLargeError(ApiError):
@@ -111,6 +151,29 @@ class MediaTypeError(ApiError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class RateLimitError(ApiError):
+    """The key has no request left for now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After` in seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class ConcurrencyLimitError(RateLimitError):
+    """The key has as many requests at work as it may have at once."""
+
+    code = "concurrency_limit_exceeded"
 
 
 class UnavailableError(ApiError):
@@ -133,6 +196,12 @@ class OverloadedError(UnavailableError):
     def headers(self) -> Mapping[str, str]:
         """`Retry-After` in seconds."""
         return {"Retry-After": str(self.retry_after)}
+
+
+class LimitsUnavailableError(UnavailableError):
+    """The key's limits cannot be checked, so that nobody knows whether the request is within them."""
+
+    code = "limits_unavailable"
 
 
 class GuardUnavailableError(UnavailableError):

@@ -1,9 +1,10 @@
 """Settings: read once, at the edge, from `SAFER_*` variables; the command line overrides them."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safer_server.engines.base import EngineName
@@ -22,6 +23,22 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
+    tls_certificate: FilePath | None = Field(
+        default=None, description="Certificate chain (PEM) to serve HTTPS with; needs SAFER_TLS_KEY."
+    )
+    tls_key: FilePath | None = Field(default=None, description="Private key (PEM) of the certificate, not encrypted.")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed; a JSON list.",
+    )
+    keys_file: Path | None = Field(
+        default=None, description="File (YAML) of the API keys that are let in; see security.md."
+    )
+    keys: SecretStr | None = Field(default=None, description="The same list as text, in place of a file.")
+    limits_url: SecretStr = Field(
+        default=SecretStr("memory://"),
+        description="Where the limits of keys are counted: memory:// in each worker, redis:// for all servers together.",
+    )
     engine: EngineName = Field(default="hf", description="What generates tokens: hf, vllm, vllm-http or scripted.")
     model: Path = Field(
         default=PACKAGED_CHECKPOINT,
@@ -73,6 +90,11 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(default=8, ge=1, description="Requests that a worker's engine works on at once.")
     max_queue: int = Field(default=64, ge=0, description="Requests that may wait in a worker; the next one gets a 503.")
     retry_after: int = Field(default=2, ge=1, description="Seconds that a request turned away is told to wait.")
+    client_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Longest wait for a client to send the next part of a body, or to take the next part of a stream.",
+    )
     request_seconds: float = Field(
         default=120.0, gt=0, description="Longest time for one reply; then the guard fails closed."
     )
@@ -87,6 +109,27 @@ class Settings(BaseSettings):
         default=24_000_000, ge=1, description="Most pixels in one picture, read from its header before it is decoded."
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @field_validator("limits_url")
+    @classmethod
+    def _is_known(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() != "memory://" and not url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("Neither memory:// nor redis://HOST:PORT/DATABASE nor rediss://")
+        return url
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("SAFER_TLS_CERTIFICATE and SAFER_TLS_KEY: set both or neither")
+        return self
 
     @model_validator(mode="after")
     def _upstream_is_whole(self) -> Self:

@@ -1,11 +1,13 @@
 """A completion as server-sent events: role, plan and trace, then the answer or refusal, the end, usage, `[DONE]`."""
 
+import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi.sse import EventSourceResponse, format_sse_event
-from starlette.types import Send
+from starlette.types import Message, Receive, Scope, Send
 
 from safer_server.completion import Completion, usage_of
 from safer_server.errors import FailedClosedError
@@ -14,21 +16,46 @@ from safer_server.record import Outcome, Record
 from safer_server.view import show_line
 from safer_server.wire.response import ChatCompletionChunk, ChunkChoice, Delta
 
+logger = logging.getLogger("uvicorn.error")
+
 DONE = format_sse_event(data_str="[DONE]")
 
 
 class EventStream(EventSourceResponse):
-    """A stream of frames whose source is closed at once when the client goes away, even before the first frame."""
+    """A stream of frames whose source is closed at once when the client goes away or stops reading, even before the first."""
 
-    def __init__(self, frames: AsyncGenerator[bytes, None], source: AsyncGenerator[Event, None]) -> None:
-        super().__init__(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], source: AsyncGenerator[Event, None], client_seconds: float
+    ) -> None:
+        super().__init__(frames, headers={"X-Accel-Buffering": "no"})
         self._frames = frames
         self._source = source
+        self._client_seconds = client_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all frames, or stop where the client takes too long for one: the server then closes the connection."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._client_seconds):
+                    await send(message)
+            except TimeoutError:
+                raise _StalledError from None
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except _StalledError:
+            request_id = scope["state"]["request_id"]
+            logger.warning("request %s: the client read nothing for %g seconds", request_id, self._client_seconds)
 
     async def stream_response(self, send: Send) -> None:
-        """Send all frames."""
+        """Send all frames, and close their source whatever happens."""
         async with aclosing(self._source), aclosing(self._frames):
             await super().stream_response(send)
+
+
+class _StalledError(Exception):
+    """The client has not taken what was sent."""
 
 
 async def chunks(

@@ -19,6 +19,10 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "log_level": settings.log_level,
         "server_header": False,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
+        "ssl_certfile": settings.tls_certificate,
+        "ssl_keyfile": settings.tls_key,
         "timeout_graceful_shutdown": settings.shutdown_seconds,
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import make_certificate
 from deploy_files import ROOT, VERSION, stages
 
 IMAGES = ("cpu", "server", "vllm")
@@ -70,10 +72,10 @@ def test_what_the_wheel_is_made_of_is_in_the_build() -> None:
 
 
 class Status(BaseHTTPRequestHandler):
-    """Answers with the status that the path names."""
+    """Answers with the status that the path names, and is ready."""
 
     def do_GET(self) -> None:
-        self.send_response(int(self.path[1:]))
+        self.send_response(200 if self.path == "/readyz" else int(self.path[1:]))
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -103,3 +105,17 @@ def test_the_health_check_fails_unless_the_server_is_ready(address: str, path: s
 
 def test_the_health_check_fails_where_nobody_listens() -> None:
     assert check("http://127.0.0.1:9/readyz") == 1
+
+
+def test_the_health_check_asks_by_https_where_the_server_does(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.chain, certificate.key)
+    with HTTPServer(("127.0.0.1", 0), Status) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        environment = {"SAFER_PORT": str(server.server_port), "SAFER_TLS_CERTIFICATE": str(certificate.chain)}
+        command = [sys.executable, str(ROOT / "deploy" / "healthcheck.py")]
+        assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+        thread.join()

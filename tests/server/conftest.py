@@ -1,6 +1,7 @@
 """Shared by the server's tests: scripted replies, an app in process, and a live server on loopback."""
 
 import asyncio
+import logging
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
@@ -79,6 +80,8 @@ class Live:
     openai: OpenAI
     engine: ScriptedEngine
     loop: asyncio.AbstractEventLoop
+    listener: Any
+    """Its socket; connections take over its options."""
 
 
 class _Server(uvicorn.Server):
@@ -103,15 +106,16 @@ def live() -> Iterator[Callable[..., Live]]:
     def start(engine: ScriptedEngine | None = None, served: Iterable[Policy] = (), **settings: Any) -> Live:
         engine = engine or ScriptedEngine()
         app = create_app(Settings(**settings), engine, beside_the_default(served))
-        server = _Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+        server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         assert server.listening.wait(10)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        listener = server.servers[0].sockets[0]
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=10)
         running.append((server, thread, client))
         assert server.loop is not None
-        return Live(url, client, engine, server.loop)
+        return Live(url, client, engine, server.loop, listener)
 
     yield start
     for server, thread, client in running:
@@ -119,6 +123,16 @@ def live() -> Iterator[Callable[..., Live]]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def server_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """Catch all log lines, the web server's too, which it would otherwise keep to itself."""
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        caplog.set_level(logging.DEBUG, name)
+    caplog.set_level(logging.DEBUG)
+    return caplog
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from safer_server.app import create_app
@@ -27,6 +28,7 @@ def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
+        default = default.get_secret_value() if isinstance(default, SecretStr) else default
         written = str(default).lower() if isinstance(default, bool) else str(default)
         written = "the checkpoint that ships" if default == PACKAGED_CHECKPOINT else written
         written = "none" if default in ((), {}, None) else written

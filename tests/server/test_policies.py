@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 from safer_protocol.policy import DEFAULT_POLICY
 from safer_protocol.toolkit import default_toolkit
 from safer_server.app import create_app
+from safer_server.document import DocumentError
 from safer_server.engines.scripted import ScriptedEngine
-from safer_server.policies import PolicyFileError, load_policies, load_policy
+from safer_server.policies import load_policies, load_policy
 from safer_server.settings import Settings
 
 BASE = default_toolkit()
@@ -80,27 +81,27 @@ def test_the_page_about_policies_shows_one_that_loads(tmp_path: Path) -> None:
 def test_a_fault_is_named_with_line_and_key(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(content)
-    with pytest.raises(PolicyFileError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_policy(path, BASE)
     assert str(caught.value).startswith(f"{path}:")
     assert said in str(caught.value)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(PolicyFileError, match="No such file"):
+    with pytest.raises(DocumentError, match="No such file"):
         load_policy(tmp_path / "absent.yaml", BASE)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PolicyFileError, match="not UTF-8"):
+    with pytest.raises(DocumentError, match="not UTF-8"):
         load_policy(tmp_path / "binary.yaml", BASE)
     (tmp_path / "control.yaml").write_text("name: a\x01")
-    with pytest.raises(PolicyFileError, match="does not allow"):
+    with pytest.raises(DocumentError, match="does not allow"):
         load_policy(tmp_path / "control.yaml", BASE)
 
 
 def test_two_files_of_one_name_are_refused(strict: Path, tmp_path: Path) -> None:
     twin = tmp_path / "twin.yaml"
     twin.write_text(STRICT)
-    with pytest.raises(PolicyFileError, match="two policies named strict"):
+    with pytest.raises(DocumentError, match="two policies named strict"):
         load_policies([strict, twin], BASE)
 
 

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from uvicorn.config import STARTUP_FAILURE, Config
 
 import safer_server.asgi
+from certificates import make_certificate
 from safer_server.cli import app
 from safer_server.settings import Settings
 from safer_server.workers import Supervisor
@@ -55,7 +56,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        found = re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())
+        found = re.search(r"https?://127\.0\.0\.1:\d+", self.log.read_text())
         return found.group() if found else ""
 
     def answers(self) -> bool:
@@ -136,6 +137,16 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         served.process.wait(PATIENCE)
         served.openai.close()
     web.close()
+
+
+def test_every_worker_serves_https(serve: Callable[..., Served], tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    served = serve(SAFER, 2, SAFER_TLS_CERTIFICATE=str(certificate.chain), SAFER_TLS_KEY=str(certificate.key))
+    wait_for(lambda: len(served.workers()) == 2 and served.answers())
+    assert served.url.startswith("https://")
+    for idle in served.workers():
+        with stopped(idle), httpx.Client(verify=certificate.trust, trust_env=False, timeout=PATIENCE) as client:
+            assert client.get(f"{served.url}/version").json()["engine"] == "scripted"
 
 
 def test_the_numbers_are_one_sum_and_outlive_a_worker(serve: Callable[..., Served]) -> None:

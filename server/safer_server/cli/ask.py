@@ -25,6 +25,7 @@ Policy = Annotated[
     Path | None, typer.Option(help="A policy file to answer under; a server has its own.", exists=True, dir_okay=False)
 ]
 Url = Annotated[str | None, typer.Option(help="Ask a running server, such as http://127.0.0.1:8000.")]
+Key = Annotated[str, typer.Option(help="The API key for that server.", envvar="SAFER_KEY", show_default=False)]
 
 
 def ask(
@@ -32,6 +33,7 @@ def ask(
     image: Images = None,
     depth: Depth = None,
     url: Url = None,
+    key: Key = "none",
     model: Model = None,
     engine: EngineKind = None,
     policy: Policy = None,
@@ -52,7 +54,7 @@ def ask(
         body["safer"] = {"depth": depth}
     display = Display(Console(highlight=False))
     if url is not None:
-        verified = _ask_server(url.rstrip("/").removesuffix("/v1"), body, display)
+        verified = _ask_server(url.rstrip("/").removesuffix("/v1"), key, body, display)
     else:
         files = (policy,) if policy else None
         settings = settings_with(
@@ -118,7 +120,7 @@ def _ask_here(
         return _complain(error.message)
 
 
-def _ask_server(url: str, body: dict[str, Any], display: "Display") -> bool:
+def _ask_server(url: str, key: str, body: dict[str, Any], display: "Display") -> bool:
     try:
         import openai
     except ModuleNotFoundError:
@@ -126,7 +128,7 @@ def _ask_server(url: str, body: dict[str, Any], display: "Display") -> bool:
 
     options = {"safer": body["safer"]} if "safer" in body else {}
     try:
-        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
             model = client.models.list().data[0].id
             stream = client.chat.completions.create(
                 model=model, messages=body["messages"], stream=True, extra_body=options

@@ -49,7 +49,8 @@ def settings_with(**options: object) -> "Settings":
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = "_".join(str(step) for step in detail["loc"])
-            typer.echo(f"SAFER_{name.upper()} (--{name.replace('_', '-')}): {detail['msg']}", err=True)
+            where = f"SAFER_{name.upper()} (--{name.replace('_', '-')}): " if name else ""
+            typer.echo(where + detail["msg"].removeprefix("Value error, "), err=True)
         raise typer.Exit(2) from None
 
 
@@ -63,12 +64,33 @@ def put_into_environment(settings: "Settings", options: Mapping[str, object]) ->
 def policies_of(settings: "Settings") -> "Policies":
     """Read the policy files; ends the program where one of them cannot be used."""
     from safer_protocol.toolkit import default_toolkit
-    from safer_server.policies import PolicyFileError, load_policies
+    from safer_server.document import DocumentError
+    from safer_server.policies import load_policies
 
     try:
         return load_policies(settings.policies, default_toolkit())
-    except PolicyFileError as error:
+    except DocumentError as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def check_edge_of(settings: "Settings") -> None:
+    """Look at keys and certificate; ends the program where one of them cannot be used."""
+    import ssl
+
+    from safer_server.document import DocumentError
+    from safer_server.keys import keys_of
+
+    try:
+        keys_of(settings)
+        if settings.tls_certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except DocumentError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"SAFER_TLS_CERTIFICATE, SAFER_TLS_KEY: {error.strerror or error}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -14,6 +14,7 @@ from safer_server.cli.options import (
     EngineKind,
     Model,
     PolicyFiles,
+    check_edge_of,
     check_engine_of,
     engine_of,
     policies_of,
@@ -56,6 +57,7 @@ def serve(
         "allow_protocol_mismatch": allow_protocol_mismatch,
     }
     settings = settings_with(**options)
+    check_edge_of(settings)
     policies = policies_of(settings)
     if settings.workers == 1:
         from safer_server.app import create_app

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from safer_server.body import read_model
+from safer_server.body import ClientLimits, read_model
 from safer_server.completion import Completion
 from safer_server.disconnect import while_connected
 from safer_server.events import Delivered, Event, Finished, Reasoning
@@ -21,13 +21,13 @@ CLIENT_GONE = 499
 """Nobody reads it; it is what access logs call a client that went away."""
 
 
-def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
+def chat_router(service: Service, client: ClientLimits) -> APIRouter:
     """Serve chat completions."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions")
     async def create(request: Request) -> Response:
-        body = await read_model(request, ChatRequest, max_body_bytes)
+        body = await read_model(request, ChatRequest, client)
         submission = service.intake.chat(body)
         options = body.safer or SaferOptions()
         completion = Completion(body.model, service.intake.model, submission.policy, options.trace)
@@ -45,7 +45,7 @@ def chat_router(service: Service, max_body_bytes: int) -> APIRouter:
                 stack.pop_all()  # the stream closes the events
                 include_usage = body.stream_options is not None and body.stream_options.include_usage
                 frames = chunks(_resumed(head, events), completion, include_usage=include_usage)
-                return EventStream(frames, events)
+                return EventStream(frames, events, client.seconds)
             return JSONResponse(_whole(head, completion))
 
     return router

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from safer_server.account import reasoning_of, safer_of
-from safer_server.body import read_model
+from safer_server.body import ClientLimits, read_model
 from safer_server.completion import usage_of
 from safer_server.disconnect import while_connected
 from safer_server.errors import FailedClosedError
@@ -36,14 +36,14 @@ from safer_server.wire.check import (
 from safer_server.wire.request import CheckOptions
 
 
-def checks_router(service: Service, max_body_bytes: int) -> APIRouter:
+def checks_router(service: Service, client: ClientLimits) -> APIRouter:
     """Serve verdicts."""
     router = APIRouter()
     model = service.intake.model
 
     @router.post("/v1/checks")
     async def check(request: Request) -> Response:
-        body = await read_model(request, CheckRequest, max_body_bytes)
+        body = await read_model(request, CheckRequest, client)
         submission, options = service.intake.check(body), body.safer or CheckOptions()
 
         async def answer() -> Check:
@@ -65,7 +65,7 @@ def checks_router(service: Service, max_body_bytes: int) -> APIRouter:
 
     @router.post("/v1/moderations")
     async def moderate(request: Request) -> Response:
-        body = await read_model(request, ModerationRequest, max_body_bytes)
+        body = await read_model(request, ModerationRequest, client)
         submissions = service.intake.moderation(body)
 
         async def answer() -> Moderations:
@@ -82,7 +82,7 @@ def checks_router(service: Service, max_body_bytes: int) -> APIRouter:
 
     @router.post("/beta/litellm_basic_guardrail_api")
     async def guardrail(request: Request) -> Response:
-        body = await read_model(request, GuardrailRequest, max_body_bytes)
+        body = await read_model(request, GuardrailRequest, client)
         submission = service.intake.guardrail(body)
 
         async def answer() -> GuardrailResponse:

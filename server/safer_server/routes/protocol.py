@@ -14,7 +14,7 @@ from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
 from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Violation
-from safer_server.body import read_model
+from safer_server.body import ClientLimits, read_model
 from safer_server.errors import NotFoundError
 from safer_server.policies import Policies
 from safer_server.protocol_card import ProtocolCard, protocol_card
@@ -59,9 +59,10 @@ class TraceReport(BaseModel):
     policy_hash: str
 
 
-def protocol_router(policies: Policies) -> APIRouter:
+def protocol_router(policies: Policies, client_seconds: float) -> APIRouter:
     """Describe the protocol and verify traces against it."""
     router = APIRouter()
+    client = ClientLimits(MAX_TRACE_BYTES, client_seconds)
     cards = {name: protocol_card(policy) for name, policy in policies.items()}
 
     @router.get("/v1/protocol")
@@ -70,7 +71,7 @@ def protocol_router(policies: Policies) -> APIRouter:
 
     @router.post("/v1/traces/verify")
     async def verify_trace(request: Request) -> TraceReport:
-        body = await read_model(request, TraceToVerify, MAX_TRACE_BYTES)
+        body = await read_model(request, TraceToVerify, client)
         policy = _known(body.policy, policies)
         report = body.report(policy.toolkit)
         return TraceReport(

