@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,11 +11,13 @@ from fastapi import FastAPI
 from safer_protocol.toolkit import default_toolkit
 from safer_server.admission import Admission
 from safer_server.edge import Edge, add_error_handlers
-from safer_server.engines.base import Constrained, Engine
+from safer_server.engines.base import Constrained, Engine, Reducing
+from safer_server.fetch import Fetcher
 from safer_server.guard import Guard
 from safer_server.intake import Intake
-from safer_server.media import MediaLimits
+from safer_server.media import Media, MediaLimits
 from safer_server.metrics import Metrics
+from safer_server.network import CheckedNetwork
 from safer_server.policies import Policies, load_policies
 from safer_server.readiness import Readiness
 from safer_server.routes.chat import chat_router
@@ -35,7 +38,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     metrics = Metrics(engine, policies)
     admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
     readiness = Readiness(guard)
-    service = Service(guard, intake(settings, engine.model, policies), admission, metrics)
+    service = Service(guard, intake(settings, engine, policies), admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +53,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await engine.close()
+            if service.intake.media.fetcher is not None:
+                await service.intake.media.fetcher.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Edge)
@@ -63,12 +68,22 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     return app
 
 
-def intake(settings: Settings, model: str, policies: Policies) -> Intake:
+def intake(settings: Settings, engine: Engine, policies: Policies) -> Intake:
     """Take the limits on requests from the settings."""
     return Intake(
-        model=model,
+        model=engine.model,
         policies=policies,
-        media=MediaLimits(settings.max_image_bytes, settings.max_image_pixels),
+        media=_media(settings, engine),
         max_images=settings.max_images,
         answer_tokens=settings.answer_tokens,
     )
+
+
+def _media(settings: Settings, engine: Engine) -> Media:
+    limits = MediaLimits(settings.max_image_bytes, settings.max_image_pixels)
+    reduce = engine.reduce if isinstance(engine, Reducing) else None
+    if not settings.image_hosts:
+        return Media(limits, reduce=reduce)
+    network, tls = CheckedNetwork(settings.image_networks), ssl.create_default_context()
+    fetcher = Fetcher(settings.image_hosts, settings.max_image_bytes, settings.image_seconds, network, tls)
+    return Media(limits, fetcher, reduce)

@@ -13,7 +13,7 @@ from safer_protocol.violation import Code
 from safer_server.case import Case, Coverage, Part, UnjudgedPart
 from safer_server.engines.base import Constraint, Sampling
 from safer_server.errors import InvalidRequestError, NotFoundError, TooLargeError
-from safer_server.media import MediaLimits, read_picture
+from safer_server.media import Media, read_picture
 from safer_server.policies import Policies
 from safer_server.wire.request import AssistantMessage, ChatRequest, Message, SaferOptions, TextPart
 from safer_server.wire.request import ImagePart as WireImage
@@ -27,7 +27,7 @@ class Intake:
 
     model: str
     policies: Policies
-    media: MediaLimits
+    media: Media
     max_images: int
     answer_tokens: int
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safer_server.errors import ApiError, InvalidRequestError, TooLargeError
-from safer_server.media import MediaLimits, Picture, read_picture
+from safer_server.media import Media, MediaLimits, Picture, read_picture
 
 LIMITS = MediaLimits(1_000_000, 1_000_000)
 Write = Callable[..., str]
 
 
 def read(url: str, limits: MediaLimits = LIMITS) -> Picture:
-    return asyncio.run(read_picture(url, "messages[0].content[1]", limits))
+    return asyncio.run(read_picture(url, "messages[0].content[1]", Media(limits)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
