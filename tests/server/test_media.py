@@ -1,16 +1,20 @@
 """Pictures: what the model is shown is what a viewer would show."""
 
 import asyncio
+import binascii
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from safer_server.errors import ApiError, InvalidRequestError, TooLargeError
+from safer_server.fetch import Fetcher
 from safer_server.media import Media, MediaLimits, Picture, read_picture
 
 LIMITS = MediaLimits(1_000_000, 1_000_000)
@@ -93,6 +97,48 @@ def test_pixels_are_judged_before_anything_is_decoded(data_url: Write, monkeypat
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
     with pytest.raises(TooLargeError):
         read(data_url(Image.new("1", (1001, 1000))))
+
+
+class Prepared(Fetcher):
+    """Has the file already."""
+
+    def __init__(self, file: bytes) -> None:
+        self.file = file
+
+    async def fetch(self, url: str, param: str) -> bytes:
+        return self.file
+
+
+@pytest.mark.parametrize("scheme", ["data", "https"])
+def test_the_event_loop_does_none_of_the_work(data_url: Write, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    threads: dict[str, int] = {}
+
+    def note(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return work(*arguments, **options)
+
+        return noted
+
+    image = Image.new("RGBA", (40, 20))
+    image.getexif()[0x0112] = 6
+    url = data_url(image, exif=image.getexif())
+    fetcher = Prepared(b64decode(url.partition(",")[2]))
+    for owner, name in (
+        (binascii, "a2b_base64"),
+        (Image, "open"),
+        (ImageFile.ImageFile, "load"),
+        (ImageOps, "exif_transpose"),
+        (Image.Image, "convert"),
+        (Image.Image, "paste"),
+    ):
+        monkeypatch.setattr(owner, name, note(name, getattr(owner, name)))
+    reduce = note("reduce", lambda picture: picture.resize((2, 4)))
+    media = Media(LIMITS, fetcher, reduce)
+    shown = asyncio.run(read_picture(url if scheme == "data" else "https://allowed.example", "part", media))
+    assert shown.image.size == (2, 4)
+    assert len(threads) == 7 - (scheme == "https")
+    assert threading.get_ident() not in threads.values()
 
 
 @st.composite
