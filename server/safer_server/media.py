@@ -2,6 +2,7 @@
 
 import binascii
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _DECODER_FAULTS = (
     struct.error,
     zlib.error,
 )
+
+# Pillow warns of notes in a file that it cannot read. Python remembers every wording for good, and callers choose the wording.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 MAX_ASPECT = 200
 """Longest side over shortest: the most that Qwen2.5-VL's image processor takes."""
