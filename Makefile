@@ -1,10 +1,11 @@
 # Two commands for newcomers: `make serve` and `make test`. Both create .venv on first use.
 PYTHON ?= python3
 PORT ?= 8000
+FUZZ_SECONDS ?= 60
 BIN := .venv/bin
 VLLM := .venv-vllm
 
-.PHONY: serve test test-vllm check format clean bench-constraint bench-vllm
+.PHONY: serve test test-vllm fuzz check format clean bench-constraint bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -14,6 +15,10 @@ test: .venv/dev
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm
+
+fuzz: .venv/fuzz
+	$(BIN)/python tests/fuzz/pictures.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=runs/
+	$(BIN)/python tests/fuzz/replies.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=runs/
 
 check: .venv/dev
 	$(BIN)/ruff check
@@ -44,6 +49,11 @@ clean:
 
 .venv/bench: .venv/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@
+
+.venv/fuzz: .venv/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	mkdir -p runs
 	touch $@
 
 .venv/dev: .venv/pip pyproject.toml

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,12 +13,14 @@ from safer_server.access import Access
 from safer_server.admission import Admission
 from safer_server.body import ClientLimits
 from safer_server.edge import Edge, add_error_handlers
-from safer_server.engines.base import Constrained, Engine
+from safer_server.engines.base import Constrained, Engine, Reducing
+from safer_server.fetch import Fetcher
 from safer_server.guard import Guard
 from safer_server.intake import Intake
 from safer_server.keys import Scope, keys_of
-from safer_server.media import MediaLimits
+from safer_server.media import Media, MediaLimits
 from safer_server.metrics import Metrics
+from safer_server.network import CheckedNetwork
 from safer_server.policies import Policies, load_policies
 from safer_server.quotas import open_quotas
 from safer_server.readiness import Readiness
@@ -48,7 +51,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     readiness = Readiness(guard)
     upstream = upstream_of(settings)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
-    service = Service(guard, relay, intake(settings, engine.model, policies), admission, metrics)
+    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +70,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             if upstream is not None:
                 await upstream.close()
             await engine.close()
+            if service.intake.media.fetcher is not None:
+                await service.intake.media.fetcher.close()
             await quotas.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
@@ -93,13 +98,23 @@ def upstream_of(settings: Settings) -> Upstream | None:
     return Upstream(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
 
 
-def intake(settings: Settings, model: str, policies: Policies) -> Intake:
+def intake(settings: Settings, engine: Engine, policies: Policies) -> Intake:
     """Take the limits on requests from the settings."""
     return Intake(
-        model=model,
+        model=engine.model,
         upstream=settings.upstream_model,
         policies=policies,
-        media=MediaLimits(settings.max_image_bytes, settings.max_image_pixels),
+        media=_media(settings, engine),
         max_images=settings.max_images,
         answer_tokens=settings.answer_tokens,
     )
+
+
+def _media(settings: Settings, engine: Engine) -> Media:
+    limits = MediaLimits(settings.max_image_bytes, settings.max_image_pixels)
+    reduce = engine.reduce if isinstance(engine, Reducing) else None
+    if not settings.image_hosts:
+        return Media(limits, reduce=reduce)
+    network, tls = CheckedNetwork(settings.image_networks), ssl.create_default_context()
+    fetcher = Fetcher(settings.image_hosts, settings.max_image_bytes, settings.image_seconds, network, tls)
+    return Media(limits, fetcher, reduce)

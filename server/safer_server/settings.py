@@ -1,17 +1,19 @@
 """Settings: read once, at the edge, from `SAFER_*` variables; the command line overrides them."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safer_server.engines.base import EngineName
+from safer_server.fetch import HOST_PATTERN
 
 PACKAGED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "tiny"
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
 
 
 class Settings(BaseSettings):
@@ -108,6 +110,15 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         default=24_000_000, ge=1, description="Most pixels in one picture, read from its header before it is decoded."
     )
+    image_hosts: tuple[Host, ...] = Field(
+        default=(),
+        description="Hosts from which https pictures are fetched, exact names in lower case, or name:port; a JSON list.",
+    )
+    image_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Networks where these hosts may be beside public addresses, such as 10.1.0.0/16; a JSON list.",
+    )
+    image_seconds: float = Field(default=5.0, gt=0, description="Longest time to fetch one picture.")
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
 
     @property
