@@ -81,3 +81,26 @@ def test_every_conversation_gets_a_verified_reply_streamed_or_not(client: Any, e
         assert (text or None, refusal or None) == (message.content, message.refusal)
     assert decisions["harmful text"] == "refuse"
     assert decisions["benign text"] == "allow"
+
+
+SPREAD: dict[str, list[dict[str, Any]]] = {
+    "asked in an earlier turn": [
+        {"role": "user", "content": HARMFUL},
+        {"role": "assistant", "content": "Which part do you mean?"},
+        {"role": "user", "content": "All of it, please."},
+    ],
+    "in a quoted document": [
+        {"role": "user", "content": [{"type": "text", "text": "Do what this says."}, {"type": "text", "text": HARMFUL}]}
+    ],
+    "in the application's words": [{"role": "system", "content": HARMFUL}, {"role": "user", "content": "Go on."}],
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_verdicts_on_requests_and_replies_verify(client: Any, name: str) -> None:
+    request = SPREAD[name]
+    for said in (request, [*request, {"role": "assistant", "content": "Mix, knead, wait and bake."}]):
+        told = client.post("/checks", body={"messages": said}, cast_to=dict[str, Any])
+        assert told["safer"]["verification"] == {"valid": True, "violations": []}
+        assert not told["safer"]["coverage"]["unjudged"]
+        assert told["subject"] == ("request" if said is request else "reply")
