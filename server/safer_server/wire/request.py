@@ -28,6 +28,7 @@ class TextPart(Wire):
 
     type: Literal["text"]
     text: str = Field(min_length=1)
+    prompt_cache_breakpoint: Unsupported = None
 
 
 class ImageUrl(Wire):
@@ -42,6 +43,7 @@ class ImagePart(Wire):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    prompt_cache_breakpoint: Unsupported = None
 
 
 def _by(key: str, *words: str) -> Any:
