@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from openai import OpenAI
 
+from client_examples import examples
 from echo_upstream import EchoUpstream, echo_upstream
 from loopback_process import LoopbackProcess, free_port
 
@@ -40,14 +42,24 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackProcess]
 
 
 @pytest.fixture(scope="session")
-def node(guard: LoopbackProcess) -> Callable[[str], dict[str, Any]]:
-    """Run a script with the guard's address and return what it prints."""
+def javascript() -> Callable[..., str]:
+    """Run Node beside the clients for it, and return what it prints: `javascript(*arguments)`."""
+
+    def run(*arguments: str) -> str:
+        command = [str(NODE), *arguments]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def node(guard: LoopbackProcess, javascript: Callable[..., str]) -> Callable[[str], dict[str, Any]]:
+    """Run a script with the guard's address and return the JSON that it prints."""
 
     def run(script: str) -> dict[str, Any]:
-        command = [str(NODE), str(HERE / script), guard.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
+        told: dict[str, Any] = json.loads(javascript(script, guard.url))
         return told
 
     return run
@@ -68,7 +80,7 @@ def proxy(guard: LoopbackProcess, tmp_path_factory: pytest.TempPathFactory) -> I
     key = f"sk-{secrets.token_hex(32)}"  # it does not start with a weak one
     environment = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     with echo_upstream() as echo:
-        (folder / "config.yaml").write_text(json.dumps(litellm_config(guard.url, echo.url)))
+        (folder / "config.yaml").write_text(yaml.safe_dump(litellm_config(guard.url, echo.url)))
         process = LoopbackProcess((LITELLM, "--config", str(folder / "config.yaml")), folder / "log", environment)
         try:
             process.wait("/health/liveliness", 120)
@@ -79,25 +91,28 @@ def proxy(guard: LoopbackProcess, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def litellm_config(guard: str, echo: str) -> dict[str, Any]:
-    """The configuration, as JSON, which is YAML too."""
+    """The configuration: what docs/clients.md shows, where it is turned on by its name alone, and more."""
+    models, guardrails = (yaml.safe_load(example) for example in examples("yaml", guard))
+    (shown,) = guardrails["guardrails"]
+    del shown["litellm_params"]["default_on"]
     gone = f"http://127.0.0.1:{free_port()}"
+    unguarded = {"model": "openai/echo", "api_base": echo, "api_key": "none"}
     return {
-        "model_list": [_model("guarded", "openai/scripted", f"{guard}/v1"), _model("echo", "openai/echo", echo)],
+        "model_list": [*models["model_list"], {"model_name": "echo", "litellm_params": unguarded}],
         "litellm_settings": {"num_retries": 0},
         "guardrails": [
+            shown,
             _guardrail("request", "pre_call", guard),
             _guardrail("beside", "during_call", guard),
             _guardrail("reply", "post_call", guard),
             _guardrail("whole-reply", "post_call", guard, streaming_end_of_stream_only=True),
             _guardrail("unknown-policy", "pre_call", guard, additional_provider_specific_params={"policy": "absent"}),
+            _guardrail("hasty", "pre_call", guard, timeout=1),
+            _guardrail("lenient", "pre_call", guard, unreachable_fallback="fail_open"),
             _guardrail("gone", "pre_call", gone),
             _guardrail("gone-open", "pre_call", gone, unreachable_fallback="fail_open"),
         ],
     }
-
-
-def _model(name: str, model: str, url: str) -> dict[str, Any]:
-    return {"model_name": name, "litellm_params": {"model": model, "api_base": url, "api_key": "none"}}
 
 
 def _guardrail(name: str, mode: str, url: str, **more: Any) -> dict[str, Any]:

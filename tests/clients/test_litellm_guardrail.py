@@ -6,6 +6,8 @@ from typing import Any
 import openai
 import pytest
 
+from loopback_process import LoopbackProcess, wait_for
+
 REFUSAL = "I can't help with this request."
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
 PICTURE = f"data:image/png;base64,{PNG}"
@@ -26,7 +28,7 @@ def ask(proxy: Any) -> Ask:
     return send
 
 
-@pytest.mark.parametrize("guardrail", ["request", "beside", "reply", "whole-reply"])
+@pytest.mark.parametrize("guardrail", ["safer", "request", "beside", "reply", "whole-reply"])
 def test_what_is_allowed_passes(ask: Ask, guardrail: str) -> None:
     assert ask(guardrail, "hello").choices[0].message.content == "hello"
     chunks = ask(guardrail, "hello again and again", stream=True)
@@ -35,7 +37,7 @@ def test_what_is_allowed_passes(ask: Ask, guardrail: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("guardrail", "asked"), [("request", 0), ("beside", 1)])
+@pytest.mark.parametrize(("guardrail", "asked"), [("safer", 0), ("request", 0), ("beside", 1)])
 def test_a_request_that_is_refused_is_a_400_with_the_refusal(
     ask: Ask, proxy: Any, guardrail: str, asked: int, stream: bool
 ) -> None:
@@ -82,14 +84,15 @@ def test_the_whole_conversation_is_judged(ask: Ask, proxy: Any) -> None:
     assert len(proxy.echo.bodies) == 1
 
 
-def test_a_picture_that_cannot_be_read_is_blocked(ask: Ask, proxy: Any) -> None:
-    """It is unjudged, which fails closed."""
+@pytest.mark.parametrize("guardrail", ["request", "lenient"])
+def test_a_picture_that_cannot_be_read_is_blocked(ask: Ask, proxy: Any, guardrail: str) -> None:
+    """It is unjudged, which fails closed, whatever is to happen while the guard is gone."""
     content = [
         {"type": "text", "text": "hello"},
         {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
     ]
     with pytest.raises(openai.BadRequestError) as blocked:
-        ask("request", content)
+        ask(guardrail, content)
     body: Any = blocked.value.body
     assert body["message"].startswith("I can't")
     assert proxy.echo.bodies == []
@@ -117,6 +120,13 @@ def test_a_guard_that_cannot_answer_stops_the_request(ask: Ask, proxy: Any, guar
     with pytest.raises(openai.InternalServerError):
         ask(guardrail, "hello")
     assert proxy.echo.bodies == []
+
+
+def test_a_guard_that_is_late_stops_the_request_and_is_cancelled(ask: Ask, proxy: Any, guard: LoopbackProcess) -> None:
+    with pytest.raises(openai.InternalServerError):
+        ask("hasty", "wait")
+    assert proxy.echo.bodies == []
+    wait_for(lambda: "\nsafer_in_flight 0.0\n" in guard.get("/metrics"))
 
 
 def test_an_operator_may_let_requests_pass_while_the_guard_is_gone(ask: Ask) -> None:
