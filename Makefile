@@ -4,8 +4,10 @@ PORT ?= 8000
 FUZZ_SECONDS ?= 60
 BIN := .venv/bin
 VLLM := .venv-vllm
+CLIENTS := .venv-clients
+NODE := tests/clients/node_modules
 
-.PHONY: serve test test-vllm fuzz check format clean bench-constraint bench-vllm
+.PHONY: serve test test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -15,6 +17,9 @@ test: .venv/dev
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm
+
+test-clients: .venv/serve $(CLIENTS)/dev $(NODE)/dev
+	$(CLIENTS)/bin/python -m pytest tests/clients
 
 fuzz: .venv/fuzz
 	$(BIN)/python tests/fuzz/pictures.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=runs/
@@ -36,7 +41,7 @@ bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py
 
 clean:
-	rm -rf .venv $(VLLM) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -72,4 +77,16 @@ $(VLLM)/vllm: tests/vllm/torchvision_operators.py
 
 $(VLLM)/dev: $(VLLM)/vllm pyproject.toml
 	$(VLLM)/bin/pip install --quiet --editable '.[constrain,server]' 'pytest>=9' 'hypothesis>=6.150'
+	touch $@
+
+# Clients have an environment of their own: LiteLLM's proxy does not go with the versions that the server needs.
+$(CLIENTS)/dev: tests/clients/requirements.txt
+	test -d $(CLIENTS) || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	touch $@
+
+# Any npm will do: the Node that runs the scripts is one of the packages.
+$(NODE)/dev: tests/clients/package.json
+	command -v npm >/dev/null || { echo "npm is needed to install the clients for JavaScript" >&2; exit 1; }
+	cd tests/clients && npm install --no-package-lock --no-fund --no-audit --loglevel=error
 	touch $@

@@ -28,6 +28,7 @@ class TextPart(Wire):
 
     type: Literal["text"]
     text: str = Field(min_length=1)
+    prompt_cache_breakpoint: Unsupported = None
 
 
 class ImageUrl(Wire):
@@ -42,6 +43,7 @@ class ImagePart(Wire):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    prompt_cache_breakpoint: Unsupported = None
 
 
 def _by(key: str, *words: str) -> Any:
@@ -69,6 +71,12 @@ Texts = Annotated[
     | Annotated[tuple[TextPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
     Discriminator(_form),
 ]
+EarlierTexts = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[tuple[TextPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
+    Discriminator(_form),
+]
+"""May be empty: clients that keep no refusals send an earlier one as an empty text."""
 Parts = Annotated[
     Annotated[str, Field(min_length=1), Tag("<text>")]
     | Annotated[tuple[Part, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
@@ -96,7 +104,7 @@ class AssistantMessage(Wire):
     """An earlier reply, as this server or another sent it; its reasoning is accepted and never shown to the model again."""
 
     role: Literal["assistant"]
-    content: Texts | None = None
+    content: EarlierTexts | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None

@@ -41,6 +41,7 @@ class UnsupportedFields(BaseModel):
     verbosity: Unsupported = None
     web_search_options: Unsupported = None
     prompt_cache_key: Unsupported = None
+    prompt_cache_options: Unsupported = None
     prompt_cache_retention: Unsupported = None
     moderation: Unsupported = None
     n: Annotated[Any, only(1)] = None
