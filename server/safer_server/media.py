@@ -16,6 +16,7 @@ from safer_server.fetch import IMAGE_TYPES, Fetcher
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _JPEG_WITH_PREVIEWS = "MPO"
+_EXIF = b"Exif\0\0"
 _DECODER_FAULTS = (
     OSError,
     ValueError,
@@ -30,6 +31,9 @@ _DECODER_FAULTS = (
 
 # Pillow warns of notes in a file that it cannot read. Python remembers every wording for good, and callers choose the wording.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+MAX_EXIF_SEGMENTS = 100
+"""A JPEG may spread its camera's notes over segments, which Pillow joins one by one: a file of small ones takes it minutes."""
 
 MAX_ASPECT = 200
 """Longest side over shortest: the most that Qwen2.5-VL's image processor takes."""
@@ -97,6 +101,8 @@ def _file_of(url: str, param: str, limits: MediaLimits) -> bytes:
 
 def _decode(file: bytes, param: str, media: Media) -> Picture:
     try:
+        if file.count(_EXIF) > MAX_EXIF_SEGMENTS:
+            raise ValueError("too many notes")
         with Image.open(BytesIO(file), formats=_FORMATS) as image:
             _check_size(image, param, media.limits)
             animated = image.format != _JPEG_WITH_PREVIEWS and getattr(image, "is_animated", False)

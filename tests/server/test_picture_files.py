@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from safer_server.errors import ApiError, InvalidRequestError, TooLargeError
-from safer_server.media import Media, MediaLimits, Picture, read_picture
+from safer_server.media import MAX_EXIF_SEGMENTS, Media, MediaLimits, Picture, read_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 PIXELS = 1_000_000
@@ -107,6 +107,17 @@ def test_an_orientation_that_there_is_not_is_none(orientation: int) -> None:
 )
 def test_broken_notes_of_a_camera_do_not_hide_the_picture(exif: bytes) -> None:
     assert looks_like(read(written(drawn(), "JPEG", exif=exif)).image, drawn())
+
+
+@pytest.mark.parametrize(("segments", "code"), [(MAX_EXIF_SEGMENTS, None), (MAX_EXIF_SEGMENTS + 1, "invalid_image")])
+def test_notes_of_a_camera_come_in_few_pieces(segments: int, code: str | None) -> None:
+    """Ten megabytes of the smallest pieces would keep a thread busy for more than a minute."""
+    file = written(drawn(), "JPEG")
+    file = file[:2] + b"\xff\xe1\0\x09Exif\0\0x" * segments + file[2:]
+    if code is None:
+        assert looks_like(read(file).image, drawn())
+    else:
+        assert refused(file) == code
 
 
 def adam7(image: Image.Image) -> bytes:
