@@ -21,6 +21,7 @@ from safer_server.keys import Scope, keys_of
 from safer_server.media import Media, MediaLimits
 from safer_server.metrics import Metrics
 from safer_server.network import CheckedNetwork
+from safer_server.openapi import ERRORS
 from safer_server.policies import Policies, load_policies
 from safer_server.quotas import open_quotas
 from safer_server.readiness import Readiness
@@ -30,6 +31,7 @@ from safer_server.routes.checks import checks_router
 from safer_server.routes.health import health_router
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
+from safer_server.routes.openapi import openapi_router
 from safer_server.routes.protocol import protocol_router
 from safer_server.service import Service
 from safer_server.settings import Settings
@@ -74,7 +76,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
                 await service.intake.media.fetcher.close()
             await quotas.close()
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False, responses=ERRORS)
     app.add_middleware(Edge)
     add_error_handlers(app)
     chat = [access.require(Scope.CHAT)]
@@ -87,6 +89,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     app.include_router(health_router(readiness, engine, policies))  # public
     if settings.metrics:
         app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
+    app.include_router(openapi_router(app.routes))  # public
     return app
 
 

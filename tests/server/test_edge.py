@@ -23,7 +23,7 @@ ENVELOPE = {"message", "type", "param", "code"}
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/docs", 404, "not_found"),
-        ("GET", "/openapi.json", 404, "not_found"),
+        ("POST", "/openapi.json", 405, "method_not_allowed"),
     ],
 )
 def test_wrong_paths_and_methods(
