@@ -6,14 +6,18 @@ BIN := .venv/bin
 VLLM := .venv-vllm
 CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
+ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
 
-.PHONY: serve test test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
+.PHONY: serve test attack test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest
+
+attack: .venv/dev
+	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(ATTACKS)
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -70,6 +71,9 @@ class Edge:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass  # in the middle of its body: nobody is there to be answered
+        except LocalProtocolError:
+            # The rest of the body was no HTTP, which uvicorn has answered itself while we were about to.
+            logger.warning("request %s broke off", request_id)
         except Exception:
             logger.exception("request %s failed", request_id)
             if started:
