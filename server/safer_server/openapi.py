@@ -1,6 +1,7 @@
 """The server's own OpenAPI document, made from the routes and the models that they read and write."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 
@@ -39,7 +40,9 @@ def stream_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     """Describe the routes."""
-    written: dict[str, Any] = get_openapi(title="SaFeR-ToolKit", version=version("safer-toolkit"), routes=routes)
+    written = deepcopy(get_openapi(title="SaFeR-ToolKit", version=version("safer-toolkit"), routes=routes))
+    written["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    written["security"] = [{"key": []}, {}]  # a server without keys asks for none
     components = written["components"]["schemas"]
     for path in written["paths"].values():
         for operation in path.values():

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from attack import EXAMPLES
 from safer_server.app import create_app
 from safer_server.engines.scripted import ScriptedEngine
+from safer_server.openapi import document
 from safer_server.settings import Settings
 
 APP = create_app(Settings(), ScriptedEngine(model="tiny"))
@@ -74,6 +75,10 @@ def test_a_stream_says_what_its_events_are() -> None:
         ).text.split("\n\n")
     assert len(frames) > 10
     assert all(validator.is_valid(json.loads(frame.removeprefix("data: "))) for frame in frames[:-2])
+
+
+def test_writing_it_changes_nothing() -> None:
+    assert document(APP.routes) == document(APP.routes) == DOCUMENT
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
