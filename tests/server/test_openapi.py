@@ -29,7 +29,7 @@ EXCLUDED: Any = CHECKS.get_by_names(["positive_data_acceptance", "not_a_server_e
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=EXAMPLES // 5, derandomize=True, deadline=None, database=None)
+@settings(max_examples=EXAMPLES // 10, derandomize=True, deadline=None, database=None)
 def test_the_server_does_what_its_document_says(case: Any) -> None:
     if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
         case.body["model"] = "tiny"
