@@ -15,6 +15,9 @@ from safer_server.wire.check import GuardrailRequest
 _ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "assistant": "assistant"}
 """What every other role brings, a tool or a document, is judged as if the user had said it."""
 
+_OTHER_WORDS = ("refusal", "function_call", "reasoning_content")
+"""Where else a message may say something."""
+
 
 def of_guardrail(request: GuardrailRequest) -> Conversation:
     """Take the messages where there are any, and whatever of the flattened lists they do not hold.
@@ -56,6 +59,11 @@ def _utterance(at: str, row: Mapping[str, Any]) -> Utterance:
     parts += [
         Said(f"{at}.tool_calls[{number}]", "text", _json(call))
         for number, call in enumerate(calls if isinstance(calls, list) else [calls])
+    ]
+    parts += [
+        Said(f"{at}.{key}", "text", value if isinstance(value, str) else _json(value))
+        for key in _OTHER_WORDS
+        if (value := row.get(key))
     ]
     return Utterance(_ROLES.get(str(row.get("role")), "user"), tuple(parts), tuple(unjudged))
 

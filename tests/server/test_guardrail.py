@@ -149,6 +149,14 @@ def test_pictures_are_looked_at(client: TestClient, engine: ScriptedEngine, data
         assert sum(part["type"] == "image" for part in told["safer"]["coverage"]["judged"]) == 1
 
 
+def test_whatever_else_a_message_says_is_judged(client: TestClient, engine: ScriptedEngine) -> None:
+    rows = [{"role": "assistant", "content": None, "refusal": "I won't.", "function_call": {"name": "steal"}}]
+    told = client.post(PATH, json=sent(structured_messages=rows)).json()
+    (turn,) = engine.requests[-1].turns
+    assert turn.parts == ("I won't.", '{"name": "steal"}')
+    assert told["action"] == "BLOCKED"
+
+
 def test_nothing_to_judge(client: TestClient, engine: ScriptedEngine) -> None:
     before = len(engine.requests)
     told = client.post(PATH, json=sent(texts=[])).json()
