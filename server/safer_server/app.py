@@ -32,7 +32,7 @@ from safer_server.service import Service
 from safer_server.settings import Settings
 from safer_server.upstream import Upstream
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:

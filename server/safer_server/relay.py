@@ -16,7 +16,7 @@ from safer_server.ledger import FAILED_TEXT
 from safer_server.record import BrokenReplyError, Failure, FinishReason, Outcome, Record, Tokens
 from safer_server.upstream import Upstream, UpstreamError, UpstreamPiece, UpstreamRejectedError, UpstreamRequest
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 WITHHELD_TEXT = "I can't show this reply: it did not pass its safety check."
 

@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
+    log_format: Literal["human", "json"] = Field(
+        default="human", description="How log lines are written: human or json."
+    )
     tls_certificate: FilePath | None = Field(
         default=None, description="Certificate chain (PEM) to serve HTTPS with; needs SAFER_TLS_KEY."
     )

@@ -20,7 +20,7 @@ from safer_protocol.prompt import ImagePart, Turn
 from safer_server.record import FinishReason
 from safer_server.wire.request import ChatRequest
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 _PASSED_ON = (
     "max_completion_tokens",

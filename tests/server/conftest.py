@@ -23,6 +23,7 @@ from safer_server.app import create_app
 from safer_server.engines.base import EngineRequest
 from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine
+from safer_server.logs import HumanFormatter, RequestFilter
 from safer_server.policies import Policies
 from safer_server.settings import Settings
 
@@ -127,9 +128,11 @@ def live() -> Iterator[Callable[..., Live]]:
 
 @pytest.fixture
 def server_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """Catch all log lines, the web server's too, which it would otherwise keep to itself."""
+    """Catch all log lines as the server writes them, the web server's too, which it would otherwise keep to itself."""
+    monkeypatch.setattr(caplog.handler, "filters", [RequestFilter()])
+    monkeypatch.setattr(caplog.handler, "formatter", HumanFormatter())
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         caplog.set_level(logging.DEBUG, name)
     caplog.set_level(logging.DEBUG)
     return caplog

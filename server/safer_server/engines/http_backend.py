@@ -143,4 +143,4 @@ def _failure(fault: _Fault) -> BackendError:
         return refusal(fault.message)
     if fault.code in _BUSY:
         return BusyError(fault.message)
-    return UnreachableError(f"HTTP {fault.code}: {fault.message}")
+    return UnreachableError(f"HTTP {fault.code}")  # its message may repeat the request

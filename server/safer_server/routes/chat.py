@@ -10,15 +10,13 @@ from starlette.requests import ClientDisconnect
 from safer_server.body import ClientLimits, read_model
 from safer_server.completion import Completion
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.events import Delivered, Event, Finished, Reasoning
 from safer_server.routes.blocks import raise_for
 from safer_server.service import Service
 from safer_server.stream import EventStream, chunks
 from safer_server.view import show_line
 from safer_server.wire.request import ChatRequest, SaferOptions
-
-CLIENT_GONE = 499
-"""Nobody reads it; it is what access logs call a client that went away."""
 
 
 def chat_router(service: Service, client: ClientLimits) -> APIRouter:
