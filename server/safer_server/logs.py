@@ -34,7 +34,12 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "formatters": {"line": {"()": JsonFormatter if settings.log_format == "json" else HumanFormatter}},
         # Other people's debug lines hold whole requests, whatever they are told by variables of their own.
         "handlers": {"ours": handler, "others": {**handler, "level": "WARNING"}},
-        "loggers": {"safer_server": ours, "safer_protocol": ours, "uvicorn": ours},
+        "loggers": {
+            "safer_server": ours,
+            "safer_protocol": ours,
+            "uvicorn": ours,
+            "uvicorn.access": {"propagate": False},  # the edge writes that, with ids and durations and without queries
+        },
         "root": {"level": "WARNING", "handlers": ["others"]},
     }
 

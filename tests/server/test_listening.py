@@ -85,6 +85,7 @@ def test_only_a_trusted_proxy_says_who_the_client_is(
     connection.request("GET", "/healthz", headers=sent)
     assert connection.getresponse().status == 200
     connection.close()
+    wait_for(server.clients)  # the line comes after the response
     assert server.clients() == [seen]
 
 
