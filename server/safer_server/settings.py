@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         default=24_000_000, ge=1, description="Most pixels in one picture, read from its header before it is decoded."
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."
+    )
 
     @property
     def is_loopback(self) -> bool:

@@ -17,6 +17,7 @@ import openai
 from pydantic import BaseModel
 
 from safer_protocol.prompt import ImagePart, Turn
+from safer_server.outgoing import OUTGOING
 from safer_server.record import FinishReason
 from safer_server.wire.request import ChatRequest
 
@@ -89,7 +90,7 @@ class Upstream:
         }
         finished = False
         try:
-            reply = await self._client.chat.completions.create(**body)
+            reply = await self._client.chat.completions.create(**body, extra_headers=OUTGOING.get())
             async with reply:
                 async for chunk in reply:
                     piece = _piece(chunk)

@@ -21,6 +21,7 @@ from safer_server.engines.backend import (
 )
 from safer_server.engines.codec import Prompt
 from safer_server.engines.http_body import chat_body, token_body
+from safer_server.outgoing import OUTGOING
 
 _TOKENS, _CHAT = "/inference/v1/generate", "/v1/chat/completions"
 _BUSY = (429, 503)
@@ -100,7 +101,7 @@ class HttpBackend:
         else:
             body = self._body(prompt, parameters)
         try:
-            async with self._client.stream("POST", path, json=body) as response:
+            async with self._client.stream("POST", path, json=body, headers=OUTGOING.get()) as response:
                 await _raise_for_status(response)
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
