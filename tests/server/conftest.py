@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
@@ -37,8 +38,9 @@ def beside_the_default(served: Iterable[Policy]) -> Policies:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SAFER_{name.upper()}", raising=False)
+    for name in os.environ:
+        if name.startswith(("SAFER_", "OTEL_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
