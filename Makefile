@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 VLLM := .venv-vllm
 
-.PHONY: serve test test-vllm check format clean bench-constraint bench-vllm
+.PHONY: serve test test-vllm check format clean bench-constraint bench-tracing bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -26,6 +26,9 @@ format: .venv/dev
 
 bench-constraint: .venv/bench
 	$(BIN)/python benchmarks/constraint.py
+
+bench-tracing: .venv/dev
+	$(BIN)/python benchmarks/tracing.py
 
 bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py

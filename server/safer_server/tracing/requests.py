@@ -1,5 +1,7 @@
 """The span of a request: what came over HTTP, from whom, and with what status it was answered."""
 
+import asyncio
+
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span, SpanKind, Tracer, use_span
@@ -42,7 +44,7 @@ class RequestSpans:
         with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 await self._app(scope, receive, send_with_status)
-            except ClientDisconnect:
+            except (ClientDisconnect, asyncio.CancelledError):
                 cancel(span)
                 raise
             except Exception as error:
