@@ -8,7 +8,7 @@ CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
 ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
 
-.PHONY: serve test attack test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
+.PHONY: serve test attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -40,6 +40,9 @@ format: .venv/dev
 
 bench-constraint: .venv/bench
 	$(BIN)/python benchmarks/constraint.py
+
+bench-tracing: .venv/dev
+	$(BIN)/python benchmarks/tracing.py
 
 bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py

@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -35,9 +36,13 @@ from safer_server.routes.openapi import openapi_router
 from safer_server.routes.protocol import protocol_router
 from safer_server.service import Service
 from safer_server.settings import Settings
+from safer_server.tracing import open_tracing
 from safer_server.upstream import Upstream
 
-logger = logging.getLogger("uvicorn.error")
+if TYPE_CHECKING:
+    from safer_server.tracing.provider import Tracing
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:
@@ -47,13 +52,15 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     quotas = open_quotas(settings.limits_url.get_secret_value(), settings.retry_after)
     access = Access(keys, quotas)
     client = ClientLimits(settings.max_body_bytes, settings.client_seconds)
-    guard = Guard(engine, settings.request_seconds)
+    tracing = open_tracing() if settings.tracing else None
+    judge = Guard if tracing is None else tracing.guard
+    guard = judge(engine, settings.request_seconds)
     metrics = Metrics(engine, policies)
     admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
-    readiness = Readiness(guard)
-    upstream = upstream_of(settings)
+    readiness = Readiness(Guard(engine, settings.request_seconds))
+    upstream = upstream_of(settings, tracing)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
-    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics)
+    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics, tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,9 +82,13 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             if service.intake.media.fetcher is not None:
                 await service.intake.media.fetcher.close()
             await quotas.close()
+            if tracing is not None:
+                await tracing.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False, responses=ERRORS)
-    app.add_middleware(Edge)
+    if tracing is not None:
+        app.add_middleware(tracing.requests)
+    app.add_middleware(Edge)  # the outermost
     add_error_handlers(app)
     chat = [access.require(Scope.CHAT)]
     app.include_router(chat_router(service, client), dependencies=chat)
@@ -93,12 +104,13 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     return app
 
 
-def upstream_of(settings: Settings) -> Upstream | None:
+def upstream_of(settings: Settings, tracing: "Tracing | None") -> Upstream | None:
     """Open the client for the model behind this server, where the settings name one."""
     if settings.upstream_url is None or settings.upstream_model is None:
         return None
     key = None if settings.upstream_key is None else settings.upstream_key.get_secret_value()
-    return Upstream(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+    ask = Upstream if tracing is None else tracing.upstream
+    return ask(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
 
 
 def intake(settings: Settings, engine: Engine, policies: Policies) -> Intake:

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from safer_server.admission import Admission
 from safer_server.engines.base import ContextLengthError
@@ -13,6 +14,9 @@ from safer_server.guard import Guard
 from safer_server.intake import Intake, Submission
 from safer_server.metrics import Endpoint, Metrics
 from safer_server.relay import Relay
+
+if TYPE_CHECKING:
+    from safer_server.tracing.provider import Tracing
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Service:
     intake: Intake
     admission: Admission
     metrics: Metrics
+    tracing: "Tracing | None" = None
 
     async def judge(self, submission: Submission, endpoint: Endpoint) -> AsyncGenerator[Event, None]:
         """Yield the guard's events; raise an `ApiError` before the first one, or none.
@@ -45,6 +50,8 @@ class Service:
                         async for event in events:
                             if isinstance(event, Finished):
                                 self.metrics.observe(event.record, endpoint)
+                                if self.tracing is not None:
+                                    self.tracing.observe(event.record)
                             yield event
                     return
                 except ContextLengthError:

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
+    log_format: Literal["human", "json"] = Field(
+        default="human", description="How log lines are written: human or json."
+    )
     tls_certificate: FilePath | None = Field(
         default=None, description="Certificate chain (PEM) to serve HTTPS with; needs SAFER_TLS_KEY."
     )
@@ -120,6 +123,9 @@ class Settings(BaseSettings):
     )
     image_seconds: float = Field(default=5.0, gt=0, description="Longest time to fetch one picture.")
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."
+    )
 
     @property
     def is_loopback(self) -> bool:

@@ -6,6 +6,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from safer_server.logs import log_config
 from safer_server.settings import Settings
 
 _HUNG_SECONDS = 30
@@ -17,7 +18,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "log_level": settings.log_level,
+        "log_config": log_config(settings),
         "server_header": False,
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],

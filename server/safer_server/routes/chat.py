@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from safer_server.body import ClientLimits, JsonBody
 from safer_server.completion import Completion
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.events import Delivered, Event, Finished, Reasoning
 from safer_server.openapi import stream_of
 from safer_server.routes.blocks import raise_for
@@ -18,9 +19,6 @@ from safer_server.stream import EventStream, chunks
 from safer_server.view import show_line
 from safer_server.wire.request import ChatRequest, SaferOptions
 from safer_server.wire.response import ChatCompletion, ChatCompletionChunk
-
-CLIENT_GONE = 499
-"""Nobody reads it; it is what access logs call a client that went away."""
 
 
 def chat_router(service: Service, client: ClientLimits) -> APIRouter:

@@ -16,6 +16,7 @@ from safer_server.account import reasoning_of, safer_of
 from safer_server.body import ClientLimits, JsonBody
 from safer_server.completion import usage_of
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.errors import FailedClosedError
 from safer_server.events import Finished
 from safer_server.intake import Submission
@@ -23,7 +24,6 @@ from safer_server.metrics import Endpoint
 from safer_server.moderation import moderation_of, result_of
 from safer_server.record import Record
 from safer_server.routes.blocks import raise_for
-from safer_server.routes.chat import CLIENT_GONE
 from safer_server.service import Service
 from safer_server.wire.check import (
     Check,
