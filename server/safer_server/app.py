@@ -44,8 +44,10 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     client = ClientLimits(settings.max_body_bytes, settings.client_seconds)
     guard = Guard(engine, settings.request_seconds)
     metrics = Metrics(engine, policies)
-    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
-    readiness = Readiness(guard)
+    admission = Admission(
+        settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load, metrics.count_turned_away
+    )
+    readiness = Readiness(guard, metrics.show_canary)
     upstream = upstream_of(settings)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
     service = Service(guard, relay, intake(settings, engine.model, policies), admission, metrics)
