@@ -25,6 +25,7 @@ from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
 from safer_server.routes.checks import checks_router
 from safer_server.routes.health import health_router
+from safer_server.routes.internal import routes_on
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
 from safer_server.routes.protocol import protocol_router
@@ -74,6 +75,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Edge)
     add_error_handlers(app)
+    internal = routes_on(settings.internal_port)
     chat = [access.require(Scope.CHAT)]
     app.include_router(chat_router(service, client), dependencies=chat)
     app.include_router(checks_router(service, client), dependencies=chat)
@@ -83,7 +85,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
     if settings.metrics:
-        app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
+        app.include_router(metrics_router(metrics, internal), dependencies=[access.require(Scope.METRICS)])
     return app
 
 
