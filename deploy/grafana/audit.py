@@ -15,7 +15,7 @@ STATE = Row(
             width=8,
         ),
         number(
-            "Records in the spool",
+            "Waiting in the spool",
             "Records on the servers' disks that the database does not have yet.",
             "short",
             ("sum(safer_audit_spool_records)", "records"),

@@ -12,6 +12,17 @@ def refused_by(label: str, metric: str = "safer_decisions_total", where: str = '
     return f"sum by ({label}) (rate({metric}{{{refused}}}{RATE})) / ({all_of_it} > 0)", f"{{{{{label}}}}}"
 
 
+def refused_cases_by(label: str) -> Query:
+    """Of the cases with each value of a label, the share that is refused, or would be; values without cases are left out."""
+    refused = (
+        f'sum by ({label}) (rate(safer_requests_total{{outcome=~"refused|would_refuse", policy=~"$policy"}}{RATE}))'
+    )
+    return (
+        f'{refused} / (sum by ({label}) (rate(safer_requests_total{{policy=~"$policy"}}{RATE})) > 0)',
+        f"{{{{{label}}}}}",
+    )
+
+
 NOW = Row(
     "Now",
     [
@@ -98,7 +109,7 @@ WHERE = Row(
             "Refusal rate by policy",
             "Of a policy's cases, those refused or, under a shadow policy, marked for refusal.",
             "percentunit",
-            ('policy:safer_refusal:ratio_rate5m{policy=~"$policy"}', "{{policy}}"),
+            refused_cases_by("policy"),
         ),
         series(
             "Refusal rate against the day's",
@@ -111,11 +122,7 @@ WHERE = Row(
             "Refusal rate by endpoint",
             "Of the cases of an endpoint, those refused.",
             "percentunit",
-            (
-                f'sum by (endpoint) (rate(safer_requests_total{{outcome=~"refused|would_refuse", policy=~"$policy"}}{RATE})) '
-                f'/ (sum by (endpoint) (rate(safer_requests_total{{policy=~"$policy"}}{RATE})) > 0)',
-                "{{endpoint}}",
-            ),
+            refused_cases_by("endpoint"),
         ),
         series(
             "Refusal rate by category",
