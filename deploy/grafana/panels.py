@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     DataSourceRef,
+    DataTransformerConfig,
     DynamicConfigValue,
     GridPos,
     Threshold,
@@ -106,14 +107,17 @@ def number(
 
 def heat(title: str, meaning: str, query: str, *, width: int = 8) -> Sized:
     """Show how many observations fell into which bucket of a histogram of seconds."""
-    panel = heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit("s"))
+    panel = heatmap.Panel().unit("cps").calculate(False).y_axis(heatmap.YAxisConfig().unit("s"))
     panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5))
     return Sized(_fill(panel, title, meaning, [(query, "{{le}}")], PromQueryFormat.HEATMAP), width, 8)
 
 
 def listing(title: str, meaning: str, query: str, *, width: int = 24) -> Sized:
     """List the labels of series as they are now."""
-    return Sized(_fill(table.Panel(), title, meaning, [(query, "")], PromQueryFormat.TABLE), width, 6)
+    panel = table.Panel().show_header(True).unit("short")
+    hidden = dict.fromkeys(("Time", "Value", "__name__", "job"), True)
+    panel.with_transformation(DataTransformerConfig(id_val="organize", options={"excludeByName": hidden}))
+    return Sized(_fill(panel, title, meaning, [(query, "")], PromQueryFormat.TABLE), width, 6)
 
 
 def quantiles(metric: str, *shares: float, by: str = "", where: str = "") -> list[Query]:

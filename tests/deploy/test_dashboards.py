@@ -80,6 +80,8 @@ def test_the_data_source_is_for_the_viewer_to_choose(name: str) -> None:
 def test_a_panel_says_what_it_means_and_in_which_unit(name: str, panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
+    assert panel["fieldConfig"].keys() >= {"defaults", "overrides"}
+    assert panel["options"]
     letters = [target["refId"] for target in panel["targets"]]
     assert len(set(letters)) == len(letters) > 0
     if panel["type"] in {"stat", "timeseries"}:
