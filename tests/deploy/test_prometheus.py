@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -224,8 +225,6 @@ def test_settings_that_panels_and_alerts_speak_of_exist() -> None:
 
 def free_ports(number: int) -> list[int]:
     """Find ports that nobody listens on."""
-    import socket
-
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     found = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
