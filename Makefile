@@ -48,7 +48,7 @@ bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py
 
 clean:
-	rm -rf .venv $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .prometheus $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'

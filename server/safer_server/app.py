@@ -30,6 +30,7 @@ from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
 from safer_server.routes.checks import checks_router
 from safer_server.routes.health import health_router
+from safer_server.routes.internal import routes_on
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
 from safer_server.routes.openapi import openapi_router
@@ -56,8 +57,10 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     judge = Guard if tracing is None else tracing.guard
     guard = judge(engine, settings.request_seconds)
     metrics = Metrics(engine, policies)
-    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
-    readiness = Readiness(Guard(engine, settings.request_seconds))
+    admission = Admission(
+        settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load, metrics.count_turned_away
+    )
+    readiness = Readiness(Guard(engine, settings.request_seconds), metrics.show_canary)
     upstream = upstream_of(settings, tracing)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
     service = Service(guard, relay, intake(settings, engine, policies), admission, metrics, tracing)
@@ -90,6 +93,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
         app.add_middleware(tracing.requests)
     app.add_middleware(Edge)  # the outermost
     add_error_handlers(app)
+    internal = routes_on(settings.internal_port)
     chat = [access.require(Scope.CHAT)]
     app.include_router(chat_router(service, client), dependencies=chat)
     app.include_router(checks_router(service, client), dependencies=chat)
@@ -99,7 +103,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
     if settings.metrics:
-        app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
+        app.include_router(metrics_router(metrics, internal), dependencies=[access.require(Scope.METRICS)])
     app.include_router(openapi_router(app.routes))  # public
     return app
 

@@ -23,6 +23,9 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    internal_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Second port, which alone serves /metrics; none: the first one does."
+    )
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
     log_format: Literal["human", "json"] = Field(
@@ -141,6 +144,12 @@ class Settings(BaseSettings):
         if url.get_secret_value() != "memory://" and not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("Neither memory:// nor redis://HOST:PORT/DATABASE nor rediss://")
         return url
+
+    @model_validator(mode="after")
+    def _has_two_ports(self) -> Self:
+        if self.internal_port == self.port:
+            raise ValueError("SAFER_INTERNAL_PORT and SAFER_PORT: the internal port must be another one")
+        return self
 
     @model_validator(mode="after")
     def _has_both_or_neither(self) -> Self:

@@ -1,14 +1,15 @@
 """`GET /metrics`."""
 
 from fastapi import APIRouter, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from safer_server.metrics import Metrics
 
 
-def metrics_router(metrics: Metrics) -> APIRouter:
+def metrics_router(metrics: Metrics, route_class: type[APIRoute]) -> APIRouter:
     """Expose the metrics to Prometheus."""
-    router = APIRouter()
+    router = APIRouter(route_class=route_class)
 
     @router.get(
         "/metrics",
