@@ -39,8 +39,8 @@ class Service:
         arrived = time.perf_counter()
         async with self.admission.slot():
             case = await self.intake.case(submission)
-            waited = time.perf_counter() - arrived
             while True:
+                waited = time.perf_counter() - arrived
                 if self.relay is not None and submission.upstream is not None:
                     events = self.relay.judge(case, submission.upstream, waited)
                 else:

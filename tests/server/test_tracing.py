@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import scripted_vllm
 from api_keys import bearer, entry, key_of, keys
+from safer_protocol.policy import default_policy
 from safer_protocol.toolkit import default_toolkit
 from safer_server.cli import app as cli
 from safer_server.engines.base import ContextLengthError, EngineRequest, EngineUnavailableError, Piece
@@ -204,7 +205,27 @@ def test_a_case_that_cannot_begin(
     trace = collected.trace()
     assert status(trace.root) == root
     assert status(trace.named("judge request")) == status(trace.named("chat scripted")) == failed(reason)
-    assert trace.named("queue")
+
+
+def test_a_conversation_that_is_judged_without_its_oldest_turns_has_waited_once(
+    in_process: Callable[..., TestClient], collected: Collected
+) -> None:
+    class Short(ScriptedEngine):
+        async def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
+            if len(request.turns) > 2:
+                raise ContextLengthError("longer than the context")
+            async for piece in super().stream(request):
+                yield piece
+
+    lenient = default_policy(default_toolkit()).model_copy(update={"name": "lenient", "unjudged": "allow"})
+    said = [{"role": role, "content": "hello"} for role in ("user", "assistant", "user")]
+    body = {"model": "scripted", "messages": said, "safer": {"policy": "lenient"}}
+    response = in_process(Short(), (lenient,), tracing=True).post(PATH, json=body)
+    assert response.json()["safer"]["outcome"] == "answered"
+    trace = collected.trace()
+    refused = ("judge request", "chat scripted")
+    assert trace.tree() == (f"POST {PATH}", "queue", refused, ("judge request", *JUDGED, "answer"))
+    assert status(trace.root) == OK
 
 
 def test_verdicts_are_traced_without_an_answer(in_process: Callable[..., TestClient], collected: Collected) -> None:

@@ -38,7 +38,7 @@ class TracedGuard(Guard):
                     spans.take(event)
                     yield event
         except ContextLengthError:
-            spans.fail("context_length_exceeded")
+            spans.refuse("context_length_exceeded")
             raise
         finally:
             spans.end()
@@ -51,9 +51,7 @@ class _Judgement:
         self._tracer = tracer
         self._toolkit = case.policy.toolkit
         self._start = time.time_ns()
-        if waited:
-            queue = tracer.start_span("queue", start_time=self._start - int(waited * 1e9))
-            queue.end(self._start)
+        self._waited = int(waited * 1e9)
         self._span = tracer.start_span(
             f"judge {case.subject}",
             attributes={
@@ -69,7 +67,7 @@ class _Judgement:
         """Tools with the times at which their calls were complete."""
         self._decided: tuple[Decision, int] | None = None
         self._record: Record | None = None
-        self._failed = False
+        self._refused = False
 
     def _begin_engine(self, engine: Engine) -> Span:
         return self._tracer.start_span(
@@ -101,19 +99,21 @@ class _Judgement:
             case Finished(record):
                 self._record = record
 
-    def fail(self, reason: str) -> None:
-        """Note that there is no record and why."""
-        self._failed = True
+    def refuse(self, reason: str) -> None:
+        """Note that there is no record and why; if a shorter conversation is judged next, the time in the queue is told then."""
+        self._waited, self._refused = 0, True
         fail(self._span, reason)
         fail(self.engine, reason)
 
     def end(self) -> None:
         """Write the stages and end the spans."""
         now, record = time.time_ns(), self._record
+        if self._waited:
+            self._tracer.start_span("queue", start_time=self._start - self._waited).end(self._start)
         self._write_stages(now)
         if record is not None:
             self._tell(record)
-        elif not self._failed:
+        elif not self._refused:
             cancel(self._span)
             cancel(self.engine)
         self.engine.end(now)
