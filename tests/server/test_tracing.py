@@ -212,7 +212,7 @@ def test_a_conversation_that_is_judged_without_its_oldest_turns_has_waited_once(
 ) -> None:
     class Short(ScriptedEngine):
         async def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
-            if len(request.turns) > 1:
+            if len(request.turns) > 2:
                 raise ContextLengthError("longer than the context")
             async for piece in super().stream(request):
                 yield piece
