@@ -10,7 +10,11 @@ from fastapi import FastAPI
 from safer_protocol.toolkit import default_toolkit
 from safer_server.access import Access
 from safer_server.admission import Admission
+from safer_server.audit.log import AuditLog, new_server
+from safer_server.audit.meters import Meters
+from safer_server.audit.recording import Identity
 from safer_server.body import ClientLimits
+from safer_server.checkpoint import checkpoint_hash
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.base import Constrained, Engine
 from safer_server.guard import Guard
@@ -48,7 +52,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     readiness = Readiness(guard)
     upstream = upstream_of(settings)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
-    service = Service(guard, relay, intake(settings, engine.model, policies), admission, metrics)
+    audit = audit_of(settings, engine, metrics)
+    service = Service(guard, relay, intake(settings, engine.model, policies), admission, metrics, audit)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +61,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             logger.info("mask machine: %s", engine.blocks.held)
         if keys.is_open and not settings.is_loopback:
             logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
+        if audit is not None:
+            audit.start()
         await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
@@ -68,6 +75,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
                 await upstream.close()
             await engine.close()
             await quotas.close()
+            if audit is not None:
+                await audit.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Edge)
@@ -91,6 +100,21 @@ def upstream_of(settings: Settings) -> Upstream | None:
         return None
     key = None if settings.upstream_key is None else settings.upstream_key.get_secret_value()
     return Upstream(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+
+
+def audit_of(settings: Settings, engine: Engine, metrics: Metrics) -> AuditLog | None:
+    """Make the audit log, unless the settings turn it off."""
+    if not settings.audit:
+        return None
+    identity = Identity(
+        server=new_server(),
+        content=settings.audit_content,
+        model=engine.model,
+        checkpoint=None if engine.name == "scripted" else checkpoint_hash(settings.model),
+        engine=engine.name,
+        upstream=settings.upstream_model,
+    )
+    return AuditLog(settings, identity, Meters(metrics.registry))
 
 
 def intake(settings: Settings, model: str, policies: Policies) -> Intake:
