@@ -32,6 +32,7 @@ from safer_server.routes.health import health_router
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
 from safer_server.routes.protocol import protocol_router
+from safer_server.routes.traces import receipt_keys_router, traces_router
 from safer_server.service import Service
 from safer_server.settings import Settings
 from safer_server.upstream import Upstream
@@ -89,6 +90,9 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     )
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
+    if audit is not None:
+        app.include_router(traces_router(audit.store), dependencies=[access.require(Scope.AUDIT)])
+        app.include_router(receipt_keys_router(audit))  # public
     if settings.metrics:
         app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
     return app

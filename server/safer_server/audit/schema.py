@@ -1,6 +1,7 @@
 """The tables. Beside the record and receipt as they were signed, the columns that the log can be searched by are copies of both."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, UniqueConstraint
@@ -58,6 +59,11 @@ def row_of(entry: Entry) -> dict[str, Any]:
     }
 
 
-def tools_text(tools: list[str]) -> str:
+def tools_text(tools: Iterable[str]) -> str:
     """Write the tools that were called so that one of them can be looked for."""
     return "".join(f" {tool}" for tool in sorted(set(tools))) + " "
+
+
+def tools_of(text: str) -> tuple[str, ...]:
+    """Read them back."""
+    return tuple(text.split())

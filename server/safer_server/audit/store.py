@@ -1,7 +1,7 @@
 """What is written to the database, and read from it."""
 
 import base64
-import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,8 @@ from safer_protocol.receipt import Tombstone
 from safer_server.audit.entry import Entry
 from safer_server.audit.schema import SUMMARY, records, row_of, tombstones
 
+TRACE_ID = re.compile(r"tr_[0-9a-f]{32}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _CHUNK = 200
 
 
@@ -32,10 +34,10 @@ class Cursor:
         """Read a cursor; raise ValueError."""
         try:
             decoded = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise ValueError("Not a cursor") from None
-        time, blank, trace_id = decoded.partition(" ")
-        if not blank or str(cls(time, trace_id)) != text:
+        time, _, trace_id = decoded.partition(" ")
+        if not _TIME.fullmatch(time) or not TRACE_ID.fullmatch(trace_id) or str(cls(time, trace_id)) != text:
             raise ValueError("Not a cursor")
         return cls(time, trace_id)
 
