@@ -26,13 +26,13 @@ def open_database(url: str) -> Engine:
         raise DatabaseUrlError("Not a database URL") from None
     match parsed.get_backend_name():
         case "sqlite":
-            engine = create_engine(parsed, connect_args={"timeout": _SECONDS})
+            engine = create_engine(parsed, connect_args={"timeout": _SECONDS}, hide_parameters=True)
             event.listen(engine, "connect", _set_up_sqlite)
             return engine
         case "postgresql":
             arguments = {"connect_timeout": _SECONDS, "options": "-c statement_timeout=30000"}
             driver = parsed.set(drivername="postgresql+psycopg")
-            return create_engine(driver, connect_args=arguments, pool_pre_ping=True)
+            return create_engine(driver, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
         case _:
             raise DatabaseUrlError("Neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")
 

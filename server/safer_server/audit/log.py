@@ -12,6 +12,7 @@ from hashlib import sha256
 from safer_protocol.receipt import Receipt
 from safer_server.audit.database import open_database
 from safer_server.audit.entry import Entry
+from safer_server.audit.heads import Heads
 from safer_server.audit.keyring import Jwks, Signer, open_keyring
 from safer_server.audit.meters import Meters
 from safer_server.audit.record import claims_of, written
@@ -33,7 +34,7 @@ _ROOM_SECONDS = 2.0
 """So long a request waits for room in the spool before it is turned away."""
 _PRUNE_SECONDS = 60.0
 
-SPOOL, DATABASE = "spool", "audit.db"
+SPOOL, HEADS, DATABASE = "spool", "heads", "audit.db"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class AuditLog:
         signer, jwks = open_keyring(folder, settings.receipt_key_file)
         left = adopt(folder / SPOOL)
         spool = Spool(folder / SPOOL, self._identity.server, fsync=settings.audit_fsync)
-        shipper = Shipper(spool, left, self.store, self._meters, self._tend)
+        shipper = Shipper(spool, left, self.store, Heads(folder / HEADS), self._meters, self._tend)
         self._opened = _Opened(signer, jwks, spool, shipper)
         logger.info("audit: records go through %s, signed with the key %s", folder, signer.kid)
         shipper.start()

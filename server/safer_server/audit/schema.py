@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, UniqueConstraint
 
-from safer_server.audit.entry import Entry
+from safer_server.audit.entry import Entry, MalformedError
 
 metadata = MetaData()
 
@@ -45,18 +45,21 @@ SUMMARY = [column for column in records.columns if column.name not in ("size", "
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
-    """Make the row of an entry."""
+    """Make the row of an entry; raise `MalformedError` where something is missing in it."""
     record, receipt = json.loads(entry.record), json.loads(entry.receipt)
     same = ("trace_id", "time", "server", "request_id", "caller", "endpoint", "policy", "outcome", "decision")
-    return {
-        **{name: record[name] for name in same},
-        "sequence": receipt["sequence"],
-        "category": next(iter(record["categories"]), None),
-        "tools": tools_text(record["tools"]),
-        "size": len(entry.receipt) + len(entry.record),
-        "receipt": entry.receipt.decode(),
-        "record": entry.record.decode(),
-    }
+    try:
+        return {
+            **{name: record[name] for name in same},
+            "sequence": receipt["sequence"],
+            "category": next(iter(record["categories"]), None),
+            "tools": tools_text(record["tools"]),
+            "size": len(entry.receipt) + len(entry.record),
+            "receipt": entry.receipt.decode(),
+            "record": entry.record.decode(),
+        }
+    except (KeyError, TypeError):
+        raise MalformedError from None
 
 
 def tools_text(tools: Iterable[str]) -> str:

@@ -9,7 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from safer_server.audit.database import migrate
 from safer_server.audit.entry import Entry, MalformedError
+from safer_server.audit.heads import Heads
 from safer_server.audit.meters import Meters
+from safer_server.audit.schema import row_of
 from safer_server.audit.spool import Folder, Segment, Spool
 from safer_server.audit.store import Store
 
@@ -26,11 +28,18 @@ class Shipper:
     """Moves what the spool has and what dead processes left; `tend` is run after each round, with the database at hand."""
 
     def __init__(
-        self, spool: Spool, left: list[Folder], store: Store, meters: Meters, tend: Callable[[], None]
+        self,
+        spool: Spool,
+        left: list[Folder],
+        store: Store,
+        heads: Heads,
+        meters: Meters,
+        tend: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._left = left
         self._store = store
+        self._heads = heads
         self._meters = meters
         self._tend = tend
         self._stop = Event()
@@ -47,6 +56,8 @@ class Shipper:
         """Move what there is, if the database takes it, and end; what is left stays in the spool for the next start."""
         self._stop.set()
         self._thread.join()
+        for folder in self._left:
+            folder.close()
 
     def load(self) -> tuple[int, int]:
         """How many records and bytes wait."""
@@ -69,6 +80,11 @@ class Shipper:
             except (SQLAlchemyError, OSError) as error:
                 self._note(up=False, why=str(error).partition("\n")[0])
                 pause = min(2 * pause, LONGEST_PAUSE)
+            except Exception:
+                # The edge of the thread: without it records would only pile up, and nobody would be told why.
+                logger.exception("audit: the shipper failed")
+                self._note(up=False, why="an error of the server's own")
+                pause = LONGEST_PAUSE
             else:
                 self._note(up=True)
                 pause = INTERVAL
@@ -102,6 +118,7 @@ class Shipper:
         entries, unreadable = _read(segment.file)
         if entries:
             self._store.insert(entries)
+            self._heads.note(entries[-1])
         if unreadable:
             kept = segment.file.parents[2] / UNREADABLE
             kept.mkdir(exist_ok=True, mode=0o700)
@@ -128,7 +145,9 @@ def _read(file: Path) -> tuple[list[Entry], int]:
     *lines, torn = file.read_bytes().split(b"\n")
     for line in lines:
         try:
-            entries.append(Entry.of_line(line))
+            entry = Entry.of_line(line)
+            row_of(entry)
+            entries.append(entry)
         except MalformedError:
             unreadable += 1
     return entries, unreadable + bool(torn)

@@ -81,6 +81,16 @@ class Verifier:
         self._check_traces(record, name)
         self.records += 1
 
+    def finish(self, least: Mapping[str, int]) -> None:
+        """Check that the chains reach at least these numbers. Raise `BrokenError`."""
+        for server, sequence in least.items():
+            head = self.heads.get(server)
+            if head is None or head.sequence < sequence:
+                at = "nothing" if head is None else f"number {head.sequence}"
+                raise BrokenError(
+                    f"server {server}: its chain reached number {sequence}, and {at} is the last of it here"
+                )
+
     def _follow(self, receipt: Receipt, name: str) -> None:
         last = self.heads.get(receipt.server)
         expected = (0, None) if last is None else (last.sequence + 1, last.receipt)
