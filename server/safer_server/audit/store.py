@@ -3,11 +3,12 @@
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, Select, and_, func, or_, select, tuple_
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from safer_protocol.receipt import Tombstone
@@ -104,22 +105,15 @@ class Store:
             row = connection.execute(query).first()
         return None if row is None else Entry(row.receipt.encode(), row.record.encode())
 
-    def count(self, wanted: Filter = ALL) -> int:
-        """Count records."""
+    @contextmanager
+    def snapshot(self) -> Iterator["Snapshot"]:
+        """Read the log as it stands at this moment, whatever is written or removed meanwhile."""
         with self.engine.connect() as connection:
-            counted: int = connection.execute(wanted.apply(select(func.count()).select_from(records))).scalar_one()
-        return counted
-
-    def rows(self, wanted: Filter = ALL) -> Iterator[RowMapping]:
-        """Read whole rows, chain by chain and each in its order, without holding them all."""
-        query = wanted.apply(select(records)).order_by(records.c.server, records.c.sequence)
-        with self.engine.connect().execution_options(yield_per=_CHUNK) as connection:
-            yield from connection.execute(query).mappings()
-
-    def tombstones(self) -> list[str]:
-        """Read all tombstones, as JSON."""
-        with self.engine.connect() as connection:
-            return list(connection.execute(select(tombstones.c.tombstone).order_by(tombstones.c.server)).scalars())
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield Snapshot(connection)
 
     def oldest(self, before: str | None, over: int | None) -> dict[str, int]:
         """For each chain, the last number of what is older than a time, or beyond so many bytes of newer records."""
@@ -155,3 +149,26 @@ class Store:
         with self.engine.begin() as connection:
             connection.execute(newer)
             return connection.execute(records.delete().where(gone)).rowcount
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole log at one moment."""
+
+    connection: Connection
+
+    def count(self, wanted: Filter = ALL) -> int:
+        """Count records."""
+        query = wanted.apply(select(func.count()).select_from(records))
+        counted: int = self.connection.execute(query).scalar_one()
+        return counted
+
+    def tombstones(self) -> list[str]:
+        """Read all tombstones, as JSON."""
+        query = select(tombstones.c.tombstone).order_by(tombstones.c.server)
+        return list(self.connection.execute(query).scalars())
+
+    def rows(self, wanted: Filter = ALL) -> Iterator[RowMapping]:
+        """Read whole rows, chain by chain and each in its order, without holding them all."""
+        query = wanted.apply(select(records)).order_by(records.c.server, records.c.sequence)
+        yield from self.connection.execute(query, execution_options={"yield_per": _CHUNK}).mappings()

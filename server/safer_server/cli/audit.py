@@ -12,7 +12,7 @@ import typer
 from safer_server.cli.options import AllowMismatch, EngineKind, Model
 
 if TYPE_CHECKING:
-    from safer_server.audit.store import Filter, Store
+    from safer_server.audit.store import Filter, Snapshot, Store
     from safer_server.settings import Settings
 
 audit = typer.Typer(
@@ -60,15 +60,14 @@ def export(
     from safer_server.cli.progress import record_bar
 
     store = _store(_settings(url))
-    with _faults_told():
-        wanted = _between(since, until)
-        with record_bar("exporting", store.count(wanted)) as tell:
-            match format:
-                case Format.JSONL:
-                    with out.open("wb") as file:
-                        write_jsonl(store.rows(wanted), store.tombstones(), file, tell)
-                case Format.PARQUET:
-                    write_parquet(store.rows(wanted), out, tell)
+    wanted = _between(since, until)
+    with _faults_told(), store.snapshot() as log, record_bar("exporting", log.count(wanted)) as tell:
+        match format:
+            case Format.JSONL:
+                with out.open("wb") as file:
+                    write_jsonl(log.rows(wanted), log.tombstones(), file, tell)
+            case Format.PARQUET:
+                write_parquet(log.rows(wanted), out, tell)
 
 
 @audit.command()
@@ -92,10 +91,10 @@ def verify(file: File = None, keys: KeyFiles = None, partial: Partial = False, u
         verifier = Verifier(merged, toolkits, partial)
         try:
             if file is None:
-                store = _store(settings)
-                with record_bar("proving", store.count()) as tell:
-                    _verify_store(store, verifier, tell)
-                verifier.finish(Heads(settings.audit_dir / HEADS).read())
+                least = Heads(settings.audit_dir / HEADS).read()
+                with _store(settings).snapshot() as log, record_bar("proving", log.count()) as tell:
+                    _verify_log(log, verifier, tell)
+                verifier.finish(least)
             else:
                 with record_bar("proving", None) as tell, file.open("rb") as lines:
                     _verify_lines(lines, verifier, tell)
@@ -108,12 +107,12 @@ def verify(file: File = None, keys: KeyFiles = None, partial: Partial = False, u
     typer.echo(f"proven: {verifier.records} records{unchecked}")
 
 
-def _verify_store(store: "Store", verifier: Any, tell: Any) -> None:
+def _verify_log(log: "Snapshot", verifier: Any, tell: Any) -> None:
     from safer_server.audit.export import entry_of
 
-    for text in store.tombstones():
+    for text in log.tombstones():
         verifier.take_tombstone(text.encode())
-    for row in store.rows():
+    for row in log.rows():
         verifier.take(entry_of(row), row)
         tell(verifier.records)
 
