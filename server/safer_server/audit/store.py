@@ -129,7 +129,7 @@ class Store:
             return {}
         query = select(records.c.server, func.max(records.c.sequence)).where(or_(*conditions))
         with self.engine.connect() as connection:
-            return dict(connection.execute(query.group_by(records.c.server)).tuples().all())
+            return {row[0]: row[1] for row in connection.execute(query.group_by(records.c.server))}
 
     def receipt_at(self, server: str, sequence: int) -> str | None:
         """Read the receipt at a place of a chain."""
