@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,9 @@ def test_several_servers_share_a_database(server: PostgresServer, tmp_path: Path
             for message in MESSAGES:
                 ask(client, f"{message} \u0000 \U0001f642")
     with recording(tmp_path / "one", audit_url=server.url) as client:
-        pages, cursor = [], None
-        while pages == [] or cursor:
+        pages: list[dict[str, Any]] = []
+        cursor = None
+        while not pages or cursor:
             told = client.get("/v1/traces", params={"limit": 3, **({"cursor": cursor} if cursor else {})}).json()
             pages += told["data"]
             cursor = told["next_cursor"]
@@ -79,8 +81,6 @@ def test_several_servers_share_a_database(server: PostgresServer, tmp_path: Path
 
 
 def test_servers_that_start_at_once_make_the_tables_once(server: PostgresServer) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     engines = [open_database(server.url) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(migrate, engines))

