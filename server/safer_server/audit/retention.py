@@ -1,6 +1,5 @@
 """Retention: the oldest records go, by age and by size, and a signed tombstone tells from where on each chain begins."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +16,8 @@ class Retention:
     days: int | None
     nbytes: int | None
 
-    def prune(self, store: Store, signer: Signer, tell: Callable[[int], None] = lambda _: None) -> int:
-        """Remove what is too old or too much, chain by chain; return how many records. `tell` is told of each chain's."""
+    def prune(self, store: Store, signer: Signer) -> int:
+        """Remove what is too old or too much, chain by chain; return how many records."""
         before = None if self.days is None else timestamp(datetime.now(UTC) - timedelta(days=self.days))
         removed = 0
         for server, last in store.oldest(before, self.nbytes).items():
@@ -32,7 +31,5 @@ class Retention:
                 time=now(),
                 key=signer.kid,
             )
-            gone = store.bury(signer.sign(buried))
-            tell(gone)
-            removed += gone
+            removed += store.bury(signer.sign(buried))
         return removed

@@ -59,9 +59,13 @@ def export(
     from safer_server.audit.export import write_jsonl, write_parquet
     from safer_server.cli.progress import record_bar
 
-    store = _store(_settings(url))
     wanted = _between(since, until)
-    with _faults_told(), store.snapshot() as log, record_bar("exporting", log.count(wanted)) as tell:
+    with (
+        _faults_told(),
+        _store(_settings(url)) as store,
+        store.snapshot() as log,
+        record_bar("exporting", log.count(wanted)) as tell,
+    ):
         match format:
             case Format.JSONL:
                 with out.open("wb") as file:
@@ -92,7 +96,7 @@ def verify(file: File = None, keys: KeyFiles = None, partial: Partial = False, u
         try:
             if file is None:
                 least = Heads(settings.audit_dir / HEADS).read()
-                with _store(settings).snapshot() as log, record_bar("proving", log.count()) as tell:
+                with _store(settings) as store, store.snapshot() as log, record_bar("proving", log.count()) as tell:
                     _verify_log(log, verifier, tell)
                 verifier.finish(least)
             else:
@@ -154,8 +158,8 @@ def replay(
     from safer_server.readiness import until_up
 
     settings = _settings(url, model=model, engine=engine, allow_protocol_mismatch=allow_protocol_mismatch)
-    with _faults_told():
-        entry = _store(settings).find(trace_id)
+    with _faults_told(), _store(settings) as store:
+        entry = store.find(trace_id)
         if entry is None:
             _complain(f"{trace_id}: there is no such record")
         record = AuditRecord.model_validate_json(entry.record)
@@ -202,10 +206,10 @@ def prune(
     from safer_server.audit.retention import Retention
 
     settings = _settings(url, audit_days=days, audit_bytes=bytes)
-    with _faults_told():
+    with _faults_told(), _store(settings) as store:
         signer, _ = open_keyring(settings.audit_dir, settings.receipt_key_file)
         retention = Retention(settings.audit_days, settings.audit_bytes)
-        typer.echo(f"removed {retention.prune(_store(settings), signer)} records")
+        typer.echo(f"removed {retention.prune(store, signer)} records")
 
 
 @audit.command()
@@ -214,9 +218,9 @@ def migrate(url: Url = None) -> None:
     from safer_server.audit.database import migrate as run_migrations
 
     settings = _settings(url)
-    with _faults_told():
+    with _faults_told(), _store(settings) as store:
         settings.audit_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run_migrations(_store(settings).engine)
+        run_migrations(store.engine)
 
 
 @audit.command()
@@ -235,12 +239,17 @@ def _settings(url: str | None, **options: object) -> "Settings":
     return settings_with(audit_url=url, **options)
 
 
-def _store(settings: "Settings") -> "Store":
+@contextmanager
+def _store(settings: "Settings") -> Iterator["Store"]:
     from safer_server.audit.database import open_database
     from safer_server.audit.log import database_url
     from safer_server.audit.store import Store
 
-    return Store(open_database(database_url(settings)))
+    store = Store(open_database(database_url(settings)))
+    try:
+        yield store
+    finally:
+        store.engine.dispose()
 
 
 def _between(since: datetime | None, until: datetime | None) -> "Filter":
