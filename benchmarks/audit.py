@@ -16,7 +16,7 @@ from safer_server.audit.log import AuditLog
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.settings import Settings
 
-REQUESTS, CONCURRENCY, ROUNDS = 400, 32, 5
+REQUESTS, CONCURRENCY, ROUNDS = 300, 32, 3
 
 
 async def seconds(settings: Settings) -> float:

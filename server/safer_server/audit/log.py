@@ -1,13 +1,13 @@
-"""The audit log of a server process: records are written and signed here, in one thread and one after the other."""
+"""The audit log of a server process: records are written and signed here, one after the other."""
 
 import asyncio
 import logging
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from threading import Lock
 
 from safer_protocol.receipt import Receipt
 from safer_server.audit.database import open_database
@@ -57,10 +57,9 @@ class AuditLog:
         self._meters = meters
         self._retention = Retention(settings.audit_days, settings.audit_bytes)
         self._pruned = 0.0
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-writer")
         self._opened: _Opened | None = None
-        self._sequence = 0
-        self._previous: str | None = None
+        self._chain = Lock()
+        self._next: tuple[int, str | None] = 0, None
 
     @property
     def opened(self) -> _Opened:
@@ -91,7 +90,6 @@ class AuditLog:
             await asyncio.to_thread(self._close, self._opened)
 
     def _close(self, opened: _Opened) -> None:
-        self._writer.shutdown()
         opened.shipper.stop()
         opened.spool.close()
         self.store.engine.dispose()
@@ -107,9 +105,10 @@ class AuditLog:
     async def seal(self, record: Record, submission: Submission, source: Source) -> Record:
         """Write the record of a closed case and put its receipt in; a case that cannot be written down fails closed."""
         try:
-            receipt = await asyncio.get_running_loop().run_in_executor(
-                self._writer, self._write, record, submission, source
-            )
+            if self._takes_long(submission):
+                receipt = await asyncio.to_thread(self._write, record, submission, source)
+            else:
+                receipt = self._write(record, submission, source)
         except OSError:
             logger.exception("audit: a record cannot be written")
             return replace(
@@ -124,23 +123,23 @@ class AuditLog:
             )
         return replace(record, receipt=receipt)
 
+    def _takes_long(self, submission: Submission) -> bool:
+        """Whether to write in another thread: to hash a picture, or wait for the disk. Else changing threads would cost more."""
+        said = (part for utterance in submission.conversation for part in utterance.parts)
+        return self._settings.audit_fsync or any(part.type == "image" for part in said)
+
     def _write(self, record: Record, submission: Submission, source: Source) -> Receipt:
-        signer = self.opened.signer
+        signer, spool = self.opened.signer, self.opened.spool
         with self._meters.write_seconds.time():
             account = recorded(record, submission, source, self._identity)
             text = written(account)
-            receipt = signer.sign(
-                Receipt(
-                    **claims_of(account),
-                    record=sha256(text).hexdigest(),
-                    sequence=self._sequence,
-                    previous=self._previous,
-                    key=signer.kid,
-                )
-            )
-            self.opened.spool.append(Entry(receipt.text, text).line)
-        self._sequence += 1
-        self._previous = receipt.hash
+            claims = {**claims_of(account), "record": sha256(text).hexdigest()}
+            with self._chain:
+                sequence, previous = self._next
+                receipt = signer.sign(Receipt(**claims, sequence=sequence, previous=previous, key=signer.kid))
+                entry = Entry(receipt.text, text)
+                spool.append(entry.line)
+                self._next = sequence + 1, sha256(entry.receipt).hexdigest()
         return receipt
 
     def _tend(self) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -115,10 +116,10 @@ class Shipper:
 
     def _move(self, segment: Segment) -> None:
         """Write a segment to the database and delete it; after a crash in between it is written again, which changes nothing."""
-        entries, unreadable = _read(segment.file)
-        if entries:
-            self._store.insert(entries)
-            self._heads.note(entries[-1])
+        rows, unreadable = _read(segment.file)
+        if rows:
+            self._store.insert(rows)
+            self._heads.note(rows[-1]["server"], rows[-1]["sequence"])
         if unreadable:
             kept = segment.file.parents[2] / UNREADABLE
             kept.mkdir(exist_ok=True, mode=0o700)
@@ -139,15 +140,13 @@ class Shipper:
             self._is_up = up
 
 
-def _read(file: Path) -> tuple[list[Entry], int]:
-    """Read a segment; a line that was cut off by the death of its process, or damaged, is counted."""
-    entries, unreadable = [], 0
+def _read(file: Path) -> tuple[list[dict[str, Any]], int]:
+    """Read a segment as rows; a line that was cut off by the death of its process, or damaged, is counted."""
+    rows, unreadable = [], 0
     *lines, torn = file.read_bytes().split(b"\n")
     for line in lines:
         try:
-            entry = Entry.of_line(line)
-            row_of(entry)
-            entries.append(entry)
+            rows.append(row_of(Entry.of_line(line)))
         except MalformedError:
             unreadable += 1
-    return entries, unreadable + bool(torn)
+    return rows, unreadable + bool(torn)

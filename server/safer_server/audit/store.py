@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from safer_protocol.receipt import Tombstone
 from safer_server.audit.entry import Entry
-from safer_server.audit.schema import SUMMARY, records, row_of, tombstones
+from safer_server.audit.schema import SUMMARY, records, tombstones
 
 TRACE_ID = re.compile(r"tr_[0-9a-f]{32}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -81,12 +81,12 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def insert(self, entries: Sequence[Entry]) -> None:
+    def insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a batch, whole or not at all; what is there already stays as it is."""
         dialect: Any = sqlite if self.engine.dialect.name == "sqlite" else postgresql
         statement = dialect.insert(records).on_conflict_do_nothing(index_elements=["trace_id"])
         with self.engine.begin() as connection:
-            connection.execute(statement, [row_of(entry) for entry in entries])
+            connection.execute(statement, rows)
 
     def page(self, wanted: Filter, after: Cursor | None, limit: int) -> list[RowMapping]:
         """Read summaries, newest first."""
