@@ -1,10 +1,14 @@
 # Two commands for newcomers: `make serve` and `make test`. Both create .venv on first use.
 PYTHON ?= python3
 PORT ?= 8000
+FUZZ_SECONDS ?= 60
 BIN := .venv/bin
 VLLM := .venv-vllm
+CLIENTS := .venv-clients
+NODE := tests/clients/node_modules
+ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
 
-.PHONY: serve test test-vllm check format clean bench-constraint bench-vllm
+.PHONY: serve test attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -12,8 +16,18 @@ serve: .venv/serve
 test: .venv/dev
 	$(BIN)/pytest
 
+attack: .venv/dev
+	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(ATTACKS)
+
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm
+
+test-clients: .venv/serve $(CLIENTS)/dev $(NODE)/dev
+	$(CLIENTS)/bin/python -m pytest tests/clients
+
+fuzz: .venv/fuzz
+	$(BIN)/python tests/fuzz/pictures.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=runs/
+	$(BIN)/python tests/fuzz/replies.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=runs/
 
 check: .venv/dev
 	$(BIN)/ruff check
@@ -27,11 +41,14 @@ format: .venv/dev
 bench-constraint: .venv/bench
 	$(BIN)/python benchmarks/constraint.py
 
+bench-tracing: .venv/dev
+	$(BIN)/python benchmarks/tracing.py
+
 bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py
 
 clean:
-	rm -rf .venv $(VLLM) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .prometheus $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -44,6 +61,11 @@ clean:
 
 .venv/bench: .venv/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@
+
+.venv/fuzz: .venv/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	mkdir -p runs
 	touch $@
 
 .venv/dev: .venv/pip pyproject.toml
@@ -62,4 +84,16 @@ $(VLLM)/vllm: tests/vllm/torchvision_operators.py
 
 $(VLLM)/dev: $(VLLM)/vllm pyproject.toml
 	$(VLLM)/bin/pip install --quiet --editable '.[constrain,server]' 'pytest>=9' 'hypothesis>=6.150'
+	touch $@
+
+# Clients have an environment of their own: LiteLLM's proxy does not go with the versions that the server needs.
+$(CLIENTS)/dev: tests/clients/requirements.txt
+	test -d $(CLIENTS) || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	touch $@
+
+# Any npm will do: the Node that runs the scripts is one of the packages.
+$(NODE)/dev: tests/clients/package.json
+	command -v npm >/dev/null || { echo "npm is needed to install the clients for JavaScript" >&2; exit 1; }
+	cd tests/clients && npm install --no-package-lock --no-fund --no-audit --loglevel=error
 	touch $@

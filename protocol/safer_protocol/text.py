@@ -164,7 +164,7 @@ class Reader:
         kinds = {field.key: field for field in tool.fields} if tool else {}
         fields: dict[str, Value] = {}
         position = 0
-        while position < len(rest):
+        while position < len(rest) and len(self.violations) < MAX_VIOLATIONS:
             pair = _PAIR.match(rest, position)
             if not pair:
                 self._wrong("expected key=value", step)

@@ -1,5 +1,7 @@
 """The one verifier: deterministic and total, run on every reply whatever constrained its decoding."""
 
+from itertools import islice
+
 from safer_protocol.decision import PROCEED, Decision
 from safer_protocol.fields import fault
 from safer_protocol.frozen import Frozen
@@ -37,17 +39,12 @@ def verify(subject: str | Reply, toolkit: Toolkit) -> Report:
     if reply is None:
         return Report(valid=False, violations=tuple(violations[:MAX_VIOLATIONS]), decision=None)
     found, decision = _verify_reply(reply, toolkit)
-    violations += [violation for violation in found if not _reported(violation, violations)]
+    # What the parser has named of a field is not named once more.
+    named = {
+        (violation.code, violation.step, violation.field) for violation in violations if violation.field is not None
+    }
+    violations += [violation for violation in found if (violation.code, violation.step, violation.field) not in named]
     return Report(valid=not violations, violations=tuple(violations[:MAX_VIOLATIONS]), decision=decision)
-
-
-def _reported(violation: Violation, earlier: list[Violation]) -> bool:
-    """Whether the parser has already named this fault of this field."""
-    return any(
-        (violation.code, violation.step, violation.field) == (other.code, other.step, other.field)
-        for other in earlier
-        if other.field is not None
-    )
 
 
 def _verify_reply(reply: Reply, toolkit: Toolkit) -> tuple[list[Violation], Decision | None]:
@@ -55,6 +52,8 @@ def _verify_reply(reply: Reply, toolkit: Toolkit) -> tuple[list[Violation], Deci
     walkable = not violations
     depth = Depth(reply.plan.depth) if reply.plan.depth in tuple(Depth) else Depth.FULL
     for step, call in enumerate(reply.trace):
+        if len(violations) >= MAX_VIOLATIONS:
+            break
         tool = toolkit.by_name.get(call.tool)
         if tool is None:
             violations.append(Violation(code=Code.UNKNOWN_TOOL, message="no such tool in the toolkit", step=step))
@@ -91,8 +90,7 @@ def _call_violations(call: Call, tool: Tool, step: int, scale: float) -> list[Vi
     keys = [field.key for field in tool.fields]
     violations = [
         Violation(code=Code.UNKNOWN_FIELD, message=f"{tool.name} has no such field", step=step, field=key[:64])
-        for key in call.fields
-        if key not in keys
+        for key in islice((key for key in call.fields if key not in keys), MAX_VIOLATIONS)
     ]
     given = [key for key in call.fields if key in keys]
     if given != [key for key in keys if key in call.fields]:

@@ -26,7 +26,7 @@ from safer_server.engines.base import (
     TokenLimitError,
 )
 from safer_server.events import Decided, Delivered, Event, Finished
-from safer_server.ledger import REFUSED_TEXT, Ledger
+from safer_server.ledger import REFUSED_TEXTS, Ledger
 from safer_server.record import BrokenReplyError, Failure
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Guard:
         if ledger.is_checked:
             ledger.report = verify(ledger.draft.head, ledger.toolkit)
             if ledger.refuses:
-                yield Delivered(REFUSED_TEXT, is_refusal=True)
+                yield Delivered(REFUSED_TEXTS[ledger.case.subject], is_refusal=True)
             return
         # 6. The reply is verified once more as a whole; what was held back is delivered only then.
         answer = ledger.answer

@@ -15,7 +15,7 @@ from safer_server.conversation import Conversation, of_messages, of_parts, of_te
 from safer_server.engines.base import Constraint, Sampling
 from safer_server.errors import ApiError, InvalidRequestError, NotFoundError, TooLargeError
 from safer_server.guardrail import of_guardrail
-from safer_server.media import MediaLimits, read_picture
+from safer_server.media import Media, read_picture
 from safer_server.policies import Policies
 from safer_server.upstream import UpstreamRequest, forward
 from safer_server.wire.check import CheckRequest, GuardrailOptions, GuardrailRequest, ModerationRequest
@@ -50,7 +50,7 @@ class Intake:
     model: str
     upstream: str | None
     policies: Policies
-    media: MediaLimits
+    media: Media
     max_images: int
     answer_tokens: int
 
@@ -131,6 +131,7 @@ class Intake:
         turns: list[Turn] = []
         judged: list[Part] = []
         unjudged: list[UnjudgedPart] = []
+        hashes: dict[str, str] = {}
         for utterance in submission.conversation:
             parts: list[str | ImagePart] = []
             unjudged += utterance.unjudged
@@ -147,6 +148,7 @@ class Intake:
                     unjudged.append(UnjudgedPart(said.path, "image", error.message))
                     continue
                 parts.append(ImagePart(picture.image))
+                hashes[said.path] = picture.sha256
                 judged.append(Part(said.path, "image"))
                 if picture.animated:
                     unjudged.append(UnjudgedPart(said.path, "image", "only the first frame was looked at"))
@@ -159,6 +161,7 @@ class Intake:
             constraint=submission.constraint,
             completion_tokens=submission.completion_tokens,
             stop=submission.stop,
+            hashes=hashes,
             answers=submission.answers,
         )
 

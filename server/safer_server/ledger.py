@@ -2,18 +2,22 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 
 from safer_protocol.decision import Decision
 from safer_protocol.verify import Report, verify
 from safer_server.answer import Answer
-from safer_server.case import Case
+from safer_server.case import Case, Subject
 from safer_server.draft import Draft, Section
 from safer_server.engines.base import Origin, Piece
 from safer_server.record import Failure, FinishReason, Outcome, Record, Timings, Tokens, finding_of, outcome_of
 
 FAILED_TEXT = "I can't help with this request, because its safety check did not complete."
-REFUSED_TEXT = "I can't help with this request."
-"""The refusal where none was written: a check ends with its decision."""
+REFUSED_TEXTS: Mapping[Subject, str] = {
+    "request": "I can't help with this request.",
+    "reply": "I can't show this reply: it did not pass its safety check.",
+}
+"""The refusals where none was written: a check ends with its decision."""
 
 
 class Ledger:
@@ -88,7 +92,7 @@ class Ledger:
             decision, outcome, finding = None, Outcome.FAILED_CLOSED, None
             self.failure = self.failure or Failure.INTERNAL
         delivered = self.answer.delivered if self.answer is not None else None
-        refusals = {Outcome.FAILED_CLOSED: FAILED_TEXT, Outcome.REFUSED: delivered or REFUSED_TEXT}
+        refusals = {Outcome.FAILED_CLOSED: FAILED_TEXT, Outcome.REFUSED: delivered or REFUSED_TEXTS[self.case.subject]}
         return Record(
             trace_id=f"tr_{secrets.token_hex(16)}",
             outcome=outcome,

@@ -1,19 +1,23 @@
-"""Pictures of a request: from a `data:` URL to an RGB image, with every cap checked before anything is decoded."""
+"""Pictures of a request: from a `data:` or `https:` URL to an RGB image, with every cap checked before anything is decoded."""
 
 import binascii
 import struct
+import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 
 import anyio.to_thread
 from PIL import Image, ImageOps
 
 from safer_server.errors import InvalidRequestError, TooLargeError
+from safer_server.fetch import IMAGE_TYPES, Fetcher
 
-_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif"})
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _JPEG_WITH_PREVIEWS = "MPO"
+_EXIF = b"Exif\0\0"
 _DECODER_FAULTS = (
     OSError,
     ValueError,
@@ -25,6 +29,12 @@ _DECODER_FAULTS = (
     struct.error,
     zlib.error,
 )
+
+# Pillow warns of notes in a file that it cannot read. Python remembers every wording for good, and callers choose the wording.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+MAX_EXIF_SEGMENTS = 100
+"""A JPEG may spread its camera's notes over segments, which Pillow joins one by one: a file of small ones takes it minutes."""
 
 MAX_ASPECT = 200
 """Longest side over shortest: the most that Qwen2.5-VL's image processor takes."""
@@ -39,28 +49,48 @@ class MediaLimits:
 
 
 @dataclass(frozen=True)
+class Media:
+    """How pictures are taken."""
+
+    limits: MediaLimits
+    fetcher: Fetcher | None = None
+    """Fetches what `https:` URLs lead to; None where only `data:` URLs are allowed."""
+    reduce: Callable[[Image.Image], Image.Image] | None = None
+    """Resizes a large picture as the model's own processor would, so that no more than it needs is kept."""
+
+
+@dataclass(frozen=True)
 class Picture:
     """A decoded picture; of an animated one only the first frame is looked at."""
 
     image: Image.Image
     animated: bool
+    sha256: str
+    """Of the file as it came."""
 
 
-async def read_picture(url: str, param: str, limits: MediaLimits) -> Picture:
+async def read_picture(url: str, param: str, media: Media) -> Picture:
     """Decode a picture off the event loop; `param` names its part in errors."""
-    return await anyio.to_thread.run_sync(_decode, _file_of(url, param, limits), param, limits)
+    if url[:5].lower() == "data:":
+        return await anyio.to_thread.run_sync(_read_data, url, param, media)
+    if media.fetcher is None:
+        raise InvalidRequestError(f"{param}: only data: URLs are allowed", param=param, code="invalid_image_url")
+    file = await media.fetcher.fetch(url, param)
+    return await anyio.to_thread.run_sync(_decode, file, param, media)
+
+
+def _read_data(url: str, param: str, media: Media) -> Picture:
+    return _decode(_file_of(url, param, media.limits), param, media)
 
 
 def _file_of(url: str, param: str, limits: MediaLimits) -> bytes:
     """Take the file out of a `data:` URL."""
-    if url[:5].lower() != "data:":
-        raise InvalidRequestError(f"{param}: only data: URLs are allowed", param=param, code="invalid_image_url")
     head, comma, data = url[5:].partition(",")
     kind, *parameters = head.lower().split(";")
     if not comma or parameters != ["base64"]:
         message = f"{param}: the URL must have the form data:image/TYPE;base64,DATA"
         raise InvalidRequestError(message, param=param, code="invalid_image_url")
-    if kind not in _TYPES:
+    if kind not in IMAGE_TYPES:
         message = f"{param}: the picture must be a PNG, JPEG, WebP or GIF"
         raise InvalidRequestError(message, param=param, code="unsupported_image_type")
     if len(data) * 3 // 4 > limits.image_bytes + 2:
@@ -72,13 +102,17 @@ def _file_of(url: str, param: str, limits: MediaLimits) -> bytes:
         raise InvalidRequestError(message, param=param, code="invalid_base64") from None
 
 
-def _decode(file: bytes, param: str, limits: MediaLimits) -> Picture:
+def _decode(file: bytes, param: str, media: Media) -> Picture:
     try:
+        if file.count(_EXIF) > MAX_EXIF_SEGMENTS:
+            raise ValueError("too many notes")
         with Image.open(BytesIO(file), formats=_FORMATS) as image:
-            _check_size(image, param, limits)
+            _check_size(image, param, media.limits)
             animated = image.format != _JPEG_WITH_PREVIEWS and getattr(image, "is_animated", False)
             image.load()
-            return Picture(_on_white(_eight_bits(ImageOps.exif_transpose(image))), animated)
+            shown = _on_white(_eight_bits(ImageOps.exif_transpose(image)))
+            kept = shown if media.reduce is None else media.reduce(shown)
+            return Picture(kept, animated, sha256(file).hexdigest())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLargeError(f"{param}: the picture has too many pixels", param=param) from None
     except _DECODER_FAULTS:

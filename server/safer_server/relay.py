@@ -12,13 +12,11 @@ from safer_server.deadline import until
 from safer_server.engines.base import Constraint, ContextLengthError, Sampling
 from safer_server.events import Delivered, Event, Finished
 from safer_server.guard import Guard
-from safer_server.ledger import FAILED_TEXT
+from safer_server.ledger import FAILED_TEXT, REFUSED_TEXTS
 from safer_server.record import BrokenReplyError, Failure, FinishReason, Outcome, Record, Tokens
 from safer_server.upstream import Upstream, UpstreamError, UpstreamPiece, UpstreamRejectedError, UpstreamRequest
 
-logger = logging.getLogger("uvicorn.error")
-
-WITHHELD_TEXT = "I can't show this reply: it did not pass its safety check."
+logger = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 262_144
 """No reply is longer."""
@@ -97,7 +95,7 @@ class Relay:
             failure = Failure.INTERNAL
         record = _closed(record, reply, failure, arrived)
         if record.outcome is Outcome.REFUSED:
-            yield Delivered(WITHHELD_TEXT, is_refusal=True)
+            yield Delivered(REFUSED_TEXTS["reply"], is_refusal=True)
         yield Finished(record)
 
     async def _passes(self, reply: _Reply, case: Case) -> bool:
@@ -157,6 +155,6 @@ def _closed(record: Record, reply: _Reply, failure: Failure | None, arrived: flo
             finish_reason="content_filter",
         )
     if verdict is Outcome.REFUSED:
-        return replace(record, outcome=verdict, refusal=WITHHELD_TEXT, finish_reason="content_filter")
+        return replace(record, outcome=verdict, refusal=REFUSED_TEXTS["reply"], finish_reason="content_filter")
     outcome = verdict if verdict is Outcome.WOULD_REFUSE else record.outcome
     return replace(record, outcome=outcome, answer=reply.text, finish_reason=reply.finish)

@@ -4,9 +4,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from safer_server.admission import Admission
 from safer_server.audit.log import AuditLog
+from safer_server.case import Case
 from safer_server.engines.base import ContextLengthError
 from safer_server.errors import InvalidRequestError
 from safer_server.events import Event, Finished
@@ -16,6 +18,9 @@ from safer_server.metrics import Metrics
 from safer_server.record import Record
 from safer_server.relay import Relay
 from safer_server.source import Source
+
+if TYPE_CHECKING:
+    from safer_server.tracing.provider import Tracing
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Service:
     intake: Intake
     admission: Admission
     metrics: Metrics
-    audit: AuditLog | None
+    audit: AuditLog | None = None
+    tracing: "Tracing | None" = None
 
     async def judge(self, submission: Submission, source: Source) -> AsyncGenerator[Event, None]:
         """Yield the guard's events; raise an `ApiError` before the first one, or none.
@@ -40,8 +46,8 @@ class Service:
             if self.audit is not None:
                 await self.audit.room()
             case = await self.intake.case(submission)
-            waited = time.perf_counter() - arrived
             while True:
+                waited = time.perf_counter() - arrived
                 if self.relay is not None and submission.upstream is not None:
                     events = self.relay.judge(case, submission.upstream, waited)
                 else:
@@ -50,7 +56,7 @@ class Service:
                     async with aclosing(events):
                         async for event in events:
                             if isinstance(event, Finished):
-                                event = await self._closed(event.record, submission, source)
+                                event = await self._closed(event.record, submission, case, source)
                             yield event
                     return
                 except ContextLengthError:
@@ -61,9 +67,11 @@ class Service:
                         raise InvalidRequestError(message, param="messages", code=code) from None
                     case = shorter
 
-    async def _closed(self, record: Record, submission: Submission, source: Source) -> Finished:
+    async def _closed(self, record: Record, submission: Submission, case: Case, source: Source) -> Finished:
         """Write a closed case down, before anybody is told of its end, and count it."""
         if self.audit is not None:
-            record = await self.audit.seal(record, submission, source)
+            record = await self.audit.seal(record, submission, case, source)
         self.metrics.observe(record, source.endpoint)
+        if self.tracing is not None:
+            self.tracing.observe(record)
         return Finished(record)

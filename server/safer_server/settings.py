@@ -1,20 +1,22 @@
 """Settings: read once, at the edge, from `SAFER_*` variables; the command line overrides them."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_state_path
-from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safer_server.audit.record import Content
 from safer_server.engines.base import EngineName
+from safer_server.fetch import HOST_PATTERN
 
 PACKAGED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "tiny"
 USER_AUDIT = user_state_path("safer-toolkit") / "audit"
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
 
 
 class Settings(BaseSettings):
@@ -24,8 +26,14 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    internal_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Second port, which alone serves /metrics; none: the first one does."
+    )
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
+    log_format: Literal["human", "json"] = Field(
+        default="human", description="How log lines are written: human or json."
+    )
     tls_certificate: FilePath | None = Field(
         default=None, description="Certificate chain (PEM) to serve HTTPS with; needs SAFER_TLS_KEY."
     )
@@ -111,7 +119,19 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         default=24_000_000, ge=1, description="Most pixels in one picture, read from its header before it is decoded."
     )
+    image_hosts: tuple[Host, ...] = Field(
+        default=(),
+        description="Hosts from which https pictures are fetched, exact names in lower case, or name:port; a JSON list.",
+    )
+    image_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Networks where these hosts may be beside public addresses, such as 10.1.0.0/16; a JSON list.",
+    )
+    image_seconds: float = Field(default=5.0, gt=0, description="Longest time to fetch one picture.")
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."
+    )
     audit: bool = Field(default=True, description="Keep a signed record of every case; see audit.md.")
     audit_dir: Path = Field(
         default=USER_AUDIT,
@@ -164,6 +184,12 @@ class Settings(BaseSettings):
         if url is not None and not url.get_secret_value().startswith(("sqlite:///", "postgresql://")):
             raise ValueError("Neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/NAME")
         return url
+
+    @model_validator(mode="after")
+    def _has_two_ports(self) -> Self:
+        if self.internal_port == self.port:
+            raise ValueError("SAFER_INTERNAL_PORT and SAFER_PORT: the internal port must be another one")
+        return self
 
     @model_validator(mode="after")
     def _has_both_or_neither(self) -> Self:

@@ -11,7 +11,7 @@ from safer_protocol.decision import Decision
 from safer_protocol.fields import Choice, Flag, Level, Score, Text, Texts, Value
 from safer_protocol.plan import HEAD_KEYS, Plan
 from safer_protocol.reply import Reply
-from safer_protocol.text import parse, print_reply
+from safer_protocol.text import MAX_VIOLATIONS, parse, print_reply
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.tools import VERDICT_KEY
 from safer_protocol.topology import graph, rank
@@ -299,6 +299,21 @@ def test_any_json_that_is_a_reply_gets_a_report(junk: object) -> None:
         answer=str(junk),
     )
     assert not verify(reply, TOOLKIT).valid
+
+
+@given(reply=replies(TOOLKIT), repeated=st.integers(1, 30_000), unknown=st.integers(1, 30_000))
+@settings(max_examples=10)
+def test_a_report_ends_where_it_is_full_however_much_is_wrong_with_one_line(
+    reply: Reply, repeated: int, unknown: int
+) -> None:
+    """Each fault of the text was once compared with each fault of the reply: 60 KB took ten seconds."""
+    faults = "; ".join(["key=1"] * (repeated + 1) + [f"k{number}=1" for number in range(unknown)])
+    line = f"[{reply.trace[0].tool}]: "
+    text = print_reply(reply, TOOLKIT).replace(line, f"{line}{faults}; ", 1)
+    assert len(parse(text, TOOLKIT).violations) <= MAX_VIOLATIONS + 1
+    assert 0 < len(verify(text, TOOLKIT).violations) <= MAX_VIOLATIONS
+    wrong = with_call(reply, 0, {f"k{number}": "1" for number in range(unknown)})
+    assert 0 < len(verify(wrong, TOOLKIT).violations) <= MAX_VIOLATIONS
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,17 @@ def test_a_reply_can_be_sent_back_as_it_is(live: Callable[..., Any]) -> None:
         assert server.engine.requests[-1].turns[1].parts == (reply.content or reply.refusal,)
 
 
+def test_an_earlier_reply_may_be_empty(ask: Callable[..., ChatCompletion]) -> None:
+    """Clients that keep no refusals send an earlier one so."""
+    engine = ScriptedEngine()
+    user, empty = {"role": "user", "content": "hello"}, {"role": "assistant", "content": ""}
+    completion = ask(None, engine, messages=[user, empty, user])
+    assert safer(completion)["outcome"] == "answered"
+    assert [(turn.role, turn.text) for turn in engine.requests[-1].turns] == [
+        ("user", "hello"), ("assistant", ""), ("user", "hello"),
+    ]  # fmt: skip
+
+
 def test_sampling_and_limits_reach_the_engine(ask: Callable[..., ChatCompletion]) -> None:
     engine = ScriptedEngine()
     ask("hello", engine, temperature=0.5, top_p=0.9, seed=7, max_tokens=5)

@@ -1,11 +1,14 @@
 """The transformers engine on an untrained checkpoint: whatever it says is a valid reply."""
 
 import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from safer_protocol.constrain.forced import forced_tokens
@@ -23,6 +26,7 @@ from safer_server.engines.base import (
     EngineError,
     EngineRequest,
     Piece,
+    Reducing,
     Sampling,
 )
 from safer_server.engines.hf import HfEngine, draw
@@ -238,3 +242,30 @@ def test_a_closed_engine_says_so(tmp_path: Path, engine: HfEngine, monkeypatch: 
 
     assert not asyncio.run(close_and_ask())
     assert engine.replicas()[0].up
+
+
+def seen(engine: HfEngine, picture: Image.Image) -> dict[str, Any]:
+    """What the network is given of a picture."""
+    return engine._inputs(EngineRequest((Turn("user", (ImagePart(picture),)),)), "")
+
+
+SIDES = st.integers(1, 1200)
+SIZES = st.tuples(SIDES, SIDES).filter(lambda size: max(size) <= 200 * min(size))
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=SIZES | st.sampled_from([(5600, 28), (28, 5600), (2800, 14), (15, 3000), (4000, 21), (317, 318), (1, 200)]))
+def test_a_reduced_picture_is_the_same_to_the_model_bit_by_bit(engine: HfEngine, size: tuple[int, int]) -> None:
+    width, height = size
+    picture = Image.frombytes("RGB", size, random.Random(width).randbytes(3 * width * height))
+    reduced = engine.reduce(picture)
+    assert reduced.width * reduced.height <= width * height
+    whole, less = seen(engine, picture), seen(engine, reduced)
+    assert whole.keys() == less.keys()
+    assert all(torch.equal(whole[name], less[name]) for name in whole)
+
+
+def test_of_a_large_picture_little_is_kept(engine: HfEngine) -> None:
+    assert isinstance(engine, Reducing)
+    reduced = engine.reduce(Image.new("RGB", (6000, 4000)))
+    assert reduced.width * reduced.height <= engine._images.size.longest_edge

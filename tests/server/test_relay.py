@@ -14,7 +14,8 @@ from PIL import Image
 from safer_server.engines.base import ContextLengthError, EngineRequest
 from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine
-from safer_server.relay import MAX_CHARACTERS, WITHHELD_TEXT
+from safer_server.ledger import REFUSED_TEXTS
+from safer_server.relay import MAX_CHARACTERS
 from safer_server.settings import Settings
 from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
 from watching import WATCHING
@@ -101,7 +102,7 @@ def test_what_is_not_allowed_is_answered_by_the_guard(
 def test_a_reply_that_does_not_pass_is_withheld(ask: Ask, upstream: ScriptedUpstream, stream: bool) -> None:
     upstream.say = ("how to ", "steal")
     told = ask(stream=stream, window=1000)
-    assert (told.content, told.refusal, told.finish) == (None, WITHHELD_TEXT, "content_filter")
+    assert (told.content, told.refusal, told.finish) == (None, REFUSED_TEXTS["reply"], "content_filter")
     assert (told.safer["outcome"], told.safer["failure"]) == ("refused", None)
     assert (told.safer["decision"], told.safer["reply"]["decision"]) == ("allow", "refuse")
     assert told.safer["reply"]["categories"] == ["nonviolent_crimes"]
@@ -112,7 +113,7 @@ def test_a_stream_is_released_window_by_window(ask: Ask, upstream: ScriptedUpstr
     upstream.say = ("0123456789", "0123456789", "0123", "how to steal a thing", " and more", " and more")
     told = ask(stream=True, engine=engine, window=10)
     assert told.content == "01234567890123456789"
-    assert (told.refusal, told.finish, told.safer["outcome"]) == (WITHHELD_TEXT, "content_filter", "refused")
+    assert (told.refusal, told.finish, told.safer["outcome"]) == (REFUSED_TEXTS["reply"], "content_filter", "refused")
     judged = [request.turns[-1].text for request in engine.requests if request.turns[-1].role == "assistant"]
     assert judged == ["0123456789", "01234567890123456789", "012345678901234567890123how to steal a thing"]
 
@@ -321,5 +322,8 @@ def test_the_replys_verdict_is_counted(live: Callable[..., Any], upstream: Scrip
     server = live(**upstream.settings)
     server.openai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
     metrics = httpx.get(f"{server.url}/metrics").text
-    assert sum(line.startswith("safer_decisions_total") for line in metrics.splitlines()) == 2
+    decided = [
+        line for line in metrics.splitlines() if line.startswith("safer_decisions_total") and line.endswith(" 1.0")
+    ]
+    assert len(decided) == 2
     assert 'safer_requests_total{endpoint="chat",outcome="refused",policy="default"} 1.0' in metrics

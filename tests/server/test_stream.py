@@ -1,10 +1,8 @@
 """Streamed chat completions: the order of chunks, their ends, and clients that go away."""
 
-import asyncio
 import http.client
 import json
-import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -12,8 +10,8 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 from starlette.testclient import TestClient
 
-from safer_server.engines.base import EngineRequest, Piece
-from safer_server.engines.scripted import ScriptedEngine, Take, table
+from safer_server.engines.scripted import ScriptedEngine, Take
+from waiting_engine import WaitingEngine
 
 ANSWER = "This is a scripted answer: no model was asked."
 
@@ -150,26 +148,6 @@ def test_redacted_and_hidden_traces(stream: Callable[..., list[ChatCompletionChu
     assert (hidden[-1].model_extra or {})["safer"]["trace"] == []
 
 
-class _Waiting(ScriptedEngine):
-    """Waits for ever in the middle of its reply to `wait`, and says when it began and when it was closed."""
-
-    def __init__(self, text: str, at: int) -> None:
-        super().__init__(table({"wait": Take(text, wait_at=at, event=asyncio.Event())}))
-        self.began = threading.Event()
-        self.closed = threading.Event()
-
-    async def stream(self, request: EngineRequest) -> AsyncGenerator[Piece, None]:
-        waits = request.turns[-1].text == "wait"
-        try:
-            async for piece in super().stream(request):
-                if waits:
-                    self.began.set()
-                yield piece
-        finally:
-            if waits:
-                self.closed.set()
-
-
 @pytest.mark.parametrize(("streamed", "at"), [(True, 0), (True, 40), (True, 105), (False, 0), (False, 105)])
 def test_a_client_that_goes_away_cancels_generation(
     live: Callable[..., Any],
@@ -178,7 +156,7 @@ def test_a_client_that_goes_away_cancels_generation(
     streamed: bool,
     at: int,
 ) -> None:
-    engine = _Waiting(written("hello"), at)
+    engine = WaitingEngine(written("hello"), at)
     server = live(engine, max_in_flight=1)
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     body = json.dumps(chat_body("wait", stream=streamed))

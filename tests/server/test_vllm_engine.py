@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -17,6 +18,7 @@ from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.text import given_text, print_plan, print_reply
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
+from safer_server.engines.backend import Parameters
 from safer_server.engines.base import (
     Constraint,
     ConstraintMode,
@@ -29,6 +31,7 @@ from safer_server.engines.base import (
     Sampling,
     TokenLimitError,
 )
+from safer_server.engines.codec import Codec, Prompt
 from safer_server.engines.http_backend import HttpBackend
 from safer_server.engines.markers import by_markers
 from safer_server.engines.replica import Patience
@@ -82,7 +85,7 @@ def serve() -> Iterator[Serve]:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What the server's log says, however other servers in this process have configured it."""
-    logger = logging.getLogger("uvicorn.error")
+    logger = logging.getLogger("safer_server")
     with caplog.at_level(logging.INFO, logger.name):
         logger.addHandler(caplog.handler)
         yield caplog
@@ -173,6 +176,28 @@ def test_pictures_travel_without_loss_and_text_is_never_special(serve: Serve) ->
     ]  # fmt: skip
     (part,) = body["content_parts"]
     assert read_picture(part["url"]).tobytes() == picture.tobytes()
+
+
+def test_a_request_is_written_off_the_event_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    turns = (Turn("user", (ImagePart(Image.new("RGB", (8, 8))), "hello")),)
+    write_prompt, write_body = Codec.prompt, HttpBackend._body
+
+    def noted_prompt(self: Codec, asked: Sequence[Turn], written: str = "") -> Prompt:
+        if asked == turns:
+            threads.append(threading.get_ident())
+        return write_prompt(self, asked, written)
+
+    def noted_body(self: HttpBackend, prompt: Prompt, parameters: Parameters) -> bytes:
+        if prompt.images:
+            threads.append(threading.get_ident())
+        return write_body(self, prompt, parameters)
+
+    monkeypatch.setattr(Codec, "prompt", noted_prompt)
+    monkeypatch.setattr(HttpBackend, "_body", noted_body)
+    ask(serve(), request=EngineRequest(turns))
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 def read_picture(url: str) -> Image.Image:
@@ -345,12 +370,13 @@ def test_a_conversation_beyond_the_context_is_the_callers_mistake(serve: Serve, 
     assert second.bodies == []
 
 
-def test_what_vllm_refuses_is_not_sent_to_another(serve: Serve, log: pytest.LogCaptureFixture) -> None:
+def test_what_vllm_refuses_is_not_sent_to_another_and_not_repeated(serve: Serve, log: pytest.LogCaptureFixture) -> None:
     first, second = serve(always(fault("top_p must be in (0, 1]", 400))), serve()
     with pytest.raises(EngineError, match="refuses"):
         ask(first, second)
     assert second.bodies == []
-    assert "top_p" in log.text
+    assert "replica 0 refuses a request" in log.text
+    assert "top_p" not in log.text
 
 
 def test_a_replica_that_keeps_silent_is_left_for_another(serve: Serve) -> None:

@@ -15,12 +15,13 @@ from safer_server.audit.entry import Entry
 from safer_server.audit.heads import Heads
 from safer_server.audit.keyring import Jwks, Signer, open_keyring
 from safer_server.audit.meters import Meters
-from safer_server.audit.record import claims_of, written
+from safer_server.audit.record import Content, claims_of, written
 from safer_server.audit.recording import Identity, recorded
 from safer_server.audit.retention import Retention
 from safer_server.audit.shipper import Shipper
 from safer_server.audit.spool import Spool, adopt
 from safer_server.audit.store import Store
+from safer_server.case import Case
 from safer_server.errors import AuditUnavailableError
 from safer_server.intake import Submission
 from safer_server.ledger import FAILED_TEXT
@@ -28,7 +29,7 @@ from safer_server.record import Failure, Outcome, Record
 from safer_server.settings import Settings
 from safer_server.source import Source
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 _ROOM_SECONDS = 2.0
 """So long a request waits for room in the spool before it is turned away."""
@@ -102,13 +103,13 @@ class AuditLog:
                 raise AuditUnavailableError("The audit log takes no more records, because its database is away.")
             await asyncio.sleep(0.05)
 
-    async def seal(self, record: Record, submission: Submission, source: Source) -> Record:
+    async def seal(self, record: Record, submission: Submission, case: Case, source: Source) -> Record:
         """Write the record of a closed case and put its receipt in; a case that cannot be written down fails closed."""
         try:
             if self._takes_long(submission):
-                receipt = await asyncio.to_thread(self._write, record, submission, source)
+                receipt = await asyncio.to_thread(self._write, record, submission, case, source)
             else:
-                receipt = self._write(record, submission, source)
+                receipt = self._write(record, submission, case, source)
         except OSError:
             logger.exception("audit: a record cannot be written")
             return replace(
@@ -124,14 +125,15 @@ class AuditLog:
         return replace(record, receipt=receipt)
 
     def _takes_long(self, submission: Submission) -> bool:
-        """Whether to write in another thread: to hash a picture, or wait for the disk. Else changing threads would cost more."""
+        """Whether to write in another thread: to wait for the disk, or for pictures. Else changing threads would cost more."""
         said = (part for utterance in submission.conversation for part in utterance.parts)
-        return self._settings.audit_fsync or any(part.type == "image" for part in said)
+        is_full = self._identity.content is Content.FULL
+        return self._settings.audit_fsync or (is_full and any(part.type == "image" for part in said))
 
-    def _write(self, record: Record, submission: Submission, source: Source) -> Receipt:
+    def _write(self, record: Record, submission: Submission, case: Case, source: Source) -> Receipt:
         signer, spool = self.opened.signer, self.opened.spool
         with self._meters.write_seconds.time():
-            account = recorded(record, submission, source, self._identity)
+            account = recorded(record, submission, case.hashes, source, self._identity)
             text = written(account)
             claims = {**claims_of(account), "record": sha256(text).hexdigest()}
             with self._chain:

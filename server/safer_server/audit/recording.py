@@ -1,7 +1,6 @@
 """From a closed case to its audit record, with as much of what was said as the operator wants kept."""
 
-import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,7 +20,6 @@ from safer_server.audit.record import (
     RecordedVerdict,
     RecordedWishes,
 )
-from safer_server.case import PartType
 from safer_server.conversation import Conversation, Said
 from safer_server.intake import Submission
 from safer_server.record import Record, Timings
@@ -46,8 +44,10 @@ def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
-def recorded(record: Record, submission: Submission, source: Source, identity: Identity) -> AuditRecord:
-    """Write the record of a case that has just been closed."""
+def recorded(
+    record: Record, submission: Submission, pictures: Mapping[str, str], source: Source, identity: Identity
+) -> AuditRecord:
+    """Write the record of a case that has just been closed; `pictures` are the hashes of the files, by path."""
     content, origin, policy = identity.content, record.origin, record.policy
     is_full, is_hashed = content is Content.FULL, content is not Content.NONE
     spoken = record.refusal if record.answer is None else record.answer
@@ -73,7 +73,7 @@ def recorded(record: Record, submission: Submission, source: Source, identity: I
         modality=record.modality,
         is_check=record.is_check,
         finish_reason=record.finish_reason,
-        conversation=tuple(_turns(submission.conversation, content)),
+        conversation=tuple(_turns(submission.conversation, pictures, content)),
         judged=tuple(part.part for part in record.coverage.judged),
         unjudged=tuple(
             RecordedUnjudged(part=part.part, type=part.type, reason=part.reason) for part in record.coverage.unjudged
@@ -119,29 +119,20 @@ def _kept(record: Record, content: Content) -> Trace | None:
             return record.trace
 
 
-def _turns(conversation: Conversation, content: Content) -> Iterable[RecordedTurn]:
+def _turns(conversation: Conversation, pictures: Mapping[str, str], content: Content) -> Iterable[RecordedTurn]:
     for utterance in conversation:
-        yield RecordedTurn(role=utterance.role, parts=tuple(_part(said, content) for said in utterance.parts))
+        parts = tuple(_part(said, pictures.get(said.path), content) for said in utterance.parts)
+        yield RecordedTurn(role=utterance.role, parts=parts)
 
 
-def _part(said: Said, content: Content) -> RecordedPart:
-    original = None if content is Content.NONE else _original(said.value, said.type)
+def _part(said: Said, picture: str | None, content: Content) -> RecordedPart:
+    hashed = sha256(said.value.encode()).hexdigest() if said.type == "text" else picture
     return RecordedPart(
         part=said.path,
         type=said.type,
-        sha256=None if original is None else sha256(original).hexdigest(),
+        sha256=None if content is Content.NONE else hashed,
         text=said.value if content is Content.FULL else None,
     )
-
-
-def _original(value: str, kind: PartType) -> bytes | None:
-    """The bytes of a text, or of a picture's file as it came; None where there is no such file."""
-    if kind == "text":
-        return value.encode()
-    try:
-        return binascii.a2b_base64(value.partition(",")[2], strict_mode=True)
-    except ValueError:
-        return None
 
 
 def _microseconds(timings: Timings) -> RecordedTimings:

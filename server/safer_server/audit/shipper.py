@@ -16,7 +16,7 @@ from safer_server.audit.schema import row_of
 from safer_server.audit.spool import Folder, Segment, Spool
 from safer_server.audit.store import Store
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 INTERVAL = 0.2
 """Seconds between two batches."""

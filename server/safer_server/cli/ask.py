@@ -90,7 +90,7 @@ def _ask_here(
     from safer_server.readiness import until_up
     from safer_server.wire.request import ChatRequest
 
-    door = intake(settings, engine.model, policies)
+    door = intake(settings, engine, policies)
 
     async def run() -> bool:
         request = ChatRequest.model_validate_json(json.dumps({**body, "model": engine.model}))

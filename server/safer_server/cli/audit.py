@@ -171,9 +171,7 @@ def replay(
         try:
             async with asyncio.timeout(settings.first_token_seconds):
                 await until_up(runner)
-            return await run_again(
-                record, intake(settings, runner.model, policies), Guard(runner, settings.request_seconds)
-            )
+            return await run_again(record, intake(settings, runner, policies), Guard(runner, settings.request_seconds))
         finally:
             await runner.close()
 

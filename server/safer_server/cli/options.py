@@ -75,18 +75,22 @@ def policies_of(settings: "Settings") -> "Policies":
 
 
 def check_edge_of(settings: "Settings") -> None:
-    """Look at keys and certificate; ends the program where one of them cannot be used."""
+    """Look at keys, certificate and tracing; ends the program where one of them cannot be used."""
     import ssl
 
     from safer_server.document import DocumentError
+    from safer_server.engines.table import MissingExtraError
     from safer_server.keys import keys_of
+    from safer_server.tracing import check_tracing
 
     try:
         keys_of(settings)
+        if settings.tracing:
+            check_tracing()
         if settings.tls_certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
-    except DocumentError as error:
+    except (DocumentError, MissingExtraError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except OSError as error:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from safer_protocol.plan import Depth, Plan
 from safer_protocol.prompt import Turn
@@ -141,3 +141,12 @@ class Constrained(Protocol):
 
     blocks: "BlockCache"
     """The compiled blocks that its machines are made of."""
+
+
+@runtime_checkable
+class Reducing(Protocol):
+    """An engine whose model's processor is known, so that large pictures need not be kept until it sees them."""
+
+    def reduce(self, image: Any) -> Any:
+        """Return an RGB `PIL.Image.Image`, never a larger one, of which the model sees the same; called from any thread."""
+        ...

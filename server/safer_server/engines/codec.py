@@ -43,7 +43,8 @@ class Codec:
 
     def encode(self, text: str, *, add_special_tokens: bool = False, split_special_tokens: bool = True) -> list[int]:
         """Token ids of a text, none of them special."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        ids: list[int] = encoding.ids  # a batch of one, because only that lets other threads run meanwhile
         return ids
 
     def convert_tokens_to_ids(self, tokens: str) -> int:

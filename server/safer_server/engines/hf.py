@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from platformdirs import user_cache_path
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 from transformers.utils import logging
 
 from safer_protocol.constrain.cache import BlockCache, Progress
@@ -89,6 +89,19 @@ class HfEngine:
                 yield item
         finally:
             cancelled.set()
+
+    def reduce(self, image: Any) -> Any:
+        """Resize a picture as the processor will; that then finds nothing left to resize."""
+        width, height = self._seen_size(*image.size)
+        is_smaller = width * height < image.width * image.height
+        if not is_smaller or self._seen_size(width, height) != (width, height):
+            return image
+        return image.resize((width, height), self._images.resample)
+
+    def _seen_size(self, width: int, height: int) -> tuple[int, int]:
+        factor, size = self._images.patch_size * self._images.merge_size, self._images.size
+        rows, columns = smart_resize(height, width, factor, size.shortest_edge, size.longest_edge)
+        return columns, rows
 
     async def start(self) -> None:
         """Nothing to watch."""

@@ -3,13 +3,13 @@
 It is asked at its token interface where it has that (`--enable-scale-out`, as `safer vllm` starts it), else for chat completions.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator
 
 import anyio
 import httpx
 from httpx_sse import EventSource, SSEError
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
 
 from safer_server.engines.backend import (
     BackendError,
@@ -21,8 +21,10 @@ from safer_server.engines.backend import (
 )
 from safer_server.engines.codec import Prompt
 from safer_server.engines.http_body import chat_body, token_body
+from safer_server.outgoing import OUTGOING
 
 _TOKENS, _CHAT = "/inference/v1/generate", "/v1/chat/completions"
+_JSON = {"Content-Type": "application/json"}
 _BUSY = (429, 503)
 _REFUSED = (400, 413, 422)
 
@@ -87,10 +89,12 @@ class HttpBackend:
         self._model, self._takes_tokens = model, found.status_code != httpx.codes.NOT_FOUND
         return model.max_model_len
 
-    def _body(self, prompt: Prompt, parameters: Parameters) -> Mapping[str, Any]:
+    def _body(self, prompt: Prompt, parameters: Parameters) -> bytes:
         if self._takes_tokens:
-            return token_body(prompt, parameters)
-        return chat_body(self._model.id, self._model.max_model_len, prompt, parameters)
+            body = token_body(prompt, parameters)
+        else:
+            body = chat_body(self._model.id, self._model.max_model_len, prompt, parameters)
+        return to_json(body)
 
     async def generate(self, prompt: Prompt, parameters: Parameters) -> AsyncGenerator[Chunk, None]:
         """Stream the tokens of a reply."""
@@ -100,7 +104,8 @@ class HttpBackend:
         else:
             body = self._body(prompt, parameters)
         try:
-            async with self._client.stream("POST", path, json=body) as response:
+            headers = {**_JSON, **OUTGOING.get()}
+            async with self._client.stream("POST", path, content=body, headers=headers) as response:
                 await _raise_for_status(response)
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
@@ -143,4 +148,4 @@ def _failure(fault: _Fault) -> BackendError:
         return refusal(fault.message)
     if fault.code in _BUSY:
         return BusyError(fault.message)
-    return UnreachableError(f"HTTP {fault.code}: {fault.message}")
+    return UnreachableError(f"HTTP {fault.code}")  # its message may repeat the request

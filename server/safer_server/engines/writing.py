@@ -10,6 +10,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import anyio.to_thread
+
 from safer_protocol.dialects import Dialect, plan_grammar, reply_grammar
 from safer_protocol.plan import Plan
 from safer_protocol.text import ANSWER_OPEN, Part, Reader, given_text, print_plan
@@ -78,7 +80,7 @@ class Writer:
         )
         parameters = {"extra_args": options.arguments(), "stop_token_ids": [self._codec.end_of_cut]}
         last: tuple[int, ...] = ()
-        prompt = self._codec.prompt(self._request.turns, written)
+        prompt = await self._prompt(written)
         async with aclosing(self._ask(prompt, parameters, written)) as pieces:
             async for piece, ids in pieces:
                 last = ids or last
@@ -87,7 +89,7 @@ class Writer:
 
     async def _by_grammars(self, dialect: Dialect) -> Pieces:
         asked, toolkit = self._request.constraint, self._request.toolkit
-        plan, prompt = asked.plan, self._codec.prompt(self._request.turns)
+        plan, prompt = asked.plan, await self._prompt()
         written = "" if plan is None else print_plan(plan)
         if plan is None:
             text = ""
@@ -100,7 +102,7 @@ class Writer:
         answer_tokens = self._request.sampling.answer_tokens
         grammar = reply_grammar(toolkit, plan, dialect, answer_tokens)
         text, spent = "", 0
-        prompt = self._codec.prompt(self._request.turns, print_plan(plan))
+        prompt = await self._prompt(print_plan(plan))
         async with aclosing(self._ask(prompt, constrained_by(grammar), written)) as pieces:
             async for piece, ids in pieces:
                 spent += len(ids) if f"\n{ANSWER_OPEN}\n" in text else 0
@@ -127,7 +129,7 @@ class Writer:
         """One attempt at a reply, as a single piece."""
         written = given_text(self._request.constraint.plan)
         whole = Piece("", finish="stop")
-        prompt = self._codec.prompt(self._request.turns, written)
+        prompt = await self._prompt(written)
         async with aclosing(self._ask(prompt, parameters, written)) as pieces:
             async for piece, _ in pieces:
                 whole = replace(
@@ -137,6 +139,10 @@ class Writer:
                     prompt_tokens=whole.prompt_tokens or piece.prompt_tokens,
                 )
         return whole
+
+    async def _prompt(self, written: str = "") -> Prompt:
+        """Encode the conversation off the event loop: a long one takes its time."""
+        return await anyio.to_thread.run_sync(self._codec.prompt, self._request.turns, written)
 
     async def _ask(
         self, prompt: Prompt, parameters: Mapping[str, Any], written: str = ""

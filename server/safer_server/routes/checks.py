@@ -13,16 +13,16 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from safer_server.account import reasoning_of, safer_of
-from safer_server.body import ClientLimits, read_model
+from safer_server.body import ClientLimits, JsonBody
 from safer_server.completion import usage_of
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.errors import FailedClosedError
 from safer_server.events import Finished
 from safer_server.intake import Submission
 from safer_server.moderation import moderation_of, result_of
 from safer_server.record import Record
 from safer_server.routes.blocks import raise_for
-from safer_server.routes.chat import CLIENT_GONE
 from safer_server.service import Service
 from safer_server.source import Source
 from safer_server.wire.check import (
@@ -39,11 +39,14 @@ from safer_server.wire.request import CheckOptions
 def checks_router(service: Service, client: ClientLimits) -> APIRouter:
     """Serve verdicts."""
     router = APIRouter()
+    to_check = JsonBody(CheckRequest, client)
+    to_moderate = JsonBody(ModerationRequest, client)
+    to_guard = JsonBody(GuardrailRequest, client)
     model = service.intake.model
 
-    @router.post("/v1/checks")
+    @router.post("/v1/checks", openapi_extra=to_check.openapi, response_model=Check)
     async def check(request: Request) -> Response:
-        body = await read_model(request, CheckRequest, client)
+        body = await to_check.read(request)
         submission, options = service.intake.check(body), body.safer or CheckOptions()
 
         async def answer() -> Check:
@@ -63,9 +66,9 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
 
         return await _while_connected(request, answer())
 
-    @router.post("/v1/moderations")
+    @router.post("/v1/moderations", openapi_extra=to_moderate.openapi, response_model=Moderations)
     async def moderate(request: Request) -> Response:
-        body = await read_model(request, ModerationRequest, client)
+        body = await to_moderate.read(request)
         submissions = service.intake.moderation(body)
 
         async def answer() -> Moderations:
@@ -80,9 +83,9 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
 
         return await _while_connected(request, answer())
 
-    @router.post("/beta/litellm_basic_guardrail_api")
+    @router.post("/beta/litellm_basic_guardrail_api", openapi_extra=to_guard.openapi, response_model=GuardrailResponse)
     async def guardrail(request: Request) -> Response:
-        body = await read_model(request, GuardrailRequest, client)
+        body = await to_guard.read(request)
         submission = service.intake.guardrail(body)
 
         async def answer() -> GuardrailResponse:

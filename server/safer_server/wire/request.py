@@ -23,11 +23,17 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def example(**fields: Any) -> ConfigDict:
+    """Give a model the example that its JSON Schema shows."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class TextPart(Wire):
     """A piece of text."""
 
     type: Literal["text"]
     text: str = Field(min_length=1)
+    prompt_cache_breakpoint: Unsupported = None
 
 
 class ImageUrl(Wire):
@@ -42,6 +48,7 @@ class ImagePart(Wire):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    prompt_cache_breakpoint: Unsupported = None
 
 
 def _by(key: str, *words: str) -> Any:
@@ -69,6 +76,12 @@ Texts = Annotated[
     | Annotated[tuple[TextPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
     Discriminator(_form),
 ]
+EarlierTexts = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[tuple[TextPart, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
+    Discriminator(_form),
+]
+"""May be empty: clients that keep no refusals send an earlier one as an empty text."""
 Parts = Annotated[
     Annotated[str, Field(min_length=1), Tag("<text>")]
     | Annotated[tuple[Part, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<parts>")],
@@ -96,7 +109,7 @@ class AssistantMessage(Wire):
     """An earlier reply, as this server or another sent it; its reasoning is accepted and never shown to the model again."""
 
     role: Literal["assistant"]
-    content: Texts | None = None
+    content: EarlierTexts | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
@@ -156,14 +169,12 @@ class SaferOptions(CheckOptions):
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [] if value is None else [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
-    BeforeValidator(lambda value: () if value is None else _as_list(value)),
-    Field(max_length=4, strict=False),
-]
+StopText = Annotated[str, Field(min_length=1, max_length=256)]
+StopTexts = Annotated[tuple[StopText, ...], Field(max_length=4, strict=False)]
+Stop = Annotated[StopTexts, BeforeValidator(_as_list, json_schema_input_type=StopText | StopTexts | None)]
 Tag64 = Annotated[str, Field(max_length=64)]
 Tag512 = Annotated[str, Field(max_length=512)]
 
@@ -173,6 +184,8 @@ Messages = Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MES
 
 class ChatRequest(UnsupportedFields, Wire):
     """Body of `POST /v1/chat/completions`."""
+
+    model_config = example(model="tiny", messages=[{"role": "user", "content": "What is the capital of France?"}])
 
     model: str
     messages: Messages
