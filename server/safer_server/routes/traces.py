@@ -1,13 +1,21 @@
 """The audit log over HTTP: `GET /v1/traces`, `GET /v1/traces/{id}`, and the public keys of receipts."""
 
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from safer_protocol.decision import Decision
@@ -22,19 +30,18 @@ from safer_server.record import Outcome
 
 Result = TypeVar("Result")
 
-_MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EQUAL = ("decision", "outcome", "endpoint", "category", "caller", "policy", "request_id", "server")
 
 
-def _moment(value: object) -> datetime:
-    """Read a time with its zone; only years that are told in four digits."""
-    moment = _MOMENT.validate_python(value)
-    if not 1 < moment.year < 9999:
-        raise ValueError("Not a time between the years 2 and 9998")
-    return moment.astimezone(UTC)
+def _moment(text: str) -> datetime:
+    """Read a time of RFC 3339; only years for which every zone has a time, too."""
+    if not _RFC3339.fullmatch(text) or not 1 < int(text[:4]) < 9999:
+        raise ValueError("Not a time with its zone, such as 2026-01-31T12:00:00Z")
+    return datetime.fromisoformat(text)
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
 
@@ -55,7 +62,7 @@ class TraceQuery(BaseModel):
     since: Moment | None = None
     until: Moment | None = None
     limit: int = Field(default=20, ge=1, le=100)
-    cursor: Annotated[Cursor, BeforeValidator(Cursor.parse)] | None = None
+    cursor: Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})] | None = None
 
     @property
     def wanted(self) -> Filter:
@@ -95,7 +102,7 @@ def traces_router(store: Store) -> APIRouter:
     """Serve the audit log."""
     router = APIRouter()
 
-    @router.get("/v1/traces")
+    @router.get("/v1/traces", openapi_extra={"parameters": _parameters()})
     async def list_traces(request: Request) -> TraceList:
         query = _query(request)
         rows = await _read(partial(store.page, query.wanted, query.cursor, query.limit + 1))
@@ -123,6 +130,18 @@ def receipt_keys_router(audit: AuditLog) -> APIRouter:
         return audit.jwks
 
     return router
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """Describe the query, which is read by hand so that errors name its fields as they are."""
+    schema = TraceQuery.model_json_schema()
+    found = []
+    for name, field in schema["properties"].items():
+        kind = field.get("anyOf", [field])[0]
+        kind = schema["$defs"][kind["$ref"].rpartition("/")[2]] if "$ref" in kind else kind
+        shown = {key: value for key, value in kind.items() if key not in ("title", "description", "default")}
+        found.append({"name": name, "in": "query", "required": False, "schema": shown})
+    return found
 
 
 def _query(request: Request) -> TraceQuery:
