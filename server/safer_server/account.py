@@ -21,6 +21,7 @@ def safer_of(record: Record, view: View) -> Safer:
         coverage=record.coverage,
         timings_ms=record.timings,
         reply=None if record.reply is None else ReplyVerdict(**_verdict(record.reply, view)),
+        receipt=record.receipt,
         **_verdict(record, view),
     )
 

@@ -12,7 +12,11 @@ from fastapi import FastAPI
 from safer_protocol.toolkit import default_toolkit
 from safer_server.access import Access
 from safer_server.admission import Admission
+from safer_server.audit.log import AuditLog, new_server
+from safer_server.audit.meters import Meters
+from safer_server.audit.recording import Identity
 from safer_server.body import ClientLimits
+from safer_server.checkpoint import checkpoint_hash
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.base import Constrained, Engine, Reducing
 from safer_server.fetch import Fetcher
@@ -35,6 +39,7 @@ from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
 from safer_server.routes.openapi import openapi_router
 from safer_server.routes.protocol import protocol_router
+from safer_server.routes.traces import receipt_keys_router, traces_router
 from safer_server.service import Service
 from safer_server.settings import Settings
 from safer_server.tracing import open_tracing
@@ -63,7 +68,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     readiness = Readiness(Guard(engine, settings.request_seconds), metrics.show_canary)
     upstream = upstream_of(settings, tracing)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
-    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics, tracing)
+    audit = audit_of(settings, engine, metrics)
+    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics, audit, tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,6 +77,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             logger.info("mask machine: %s", engine.blocks.held)
         if keys.is_open and not settings.is_loopback:
             logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
+        if audit is not None:
+            audit.start()
         await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
@@ -85,6 +93,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             if service.intake.media.fetcher is not None:
                 await service.intake.media.fetcher.close()
             await quotas.close()
+            if audit is not None:
+                await audit.close()
             if tracing is not None:
                 await tracing.close()
 
@@ -102,6 +112,9 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     )
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
+    if audit is not None:
+        app.include_router(traces_router(audit.store), dependencies=[access.require(Scope.AUDIT)])
+        app.include_router(receipt_keys_router(audit))  # public
     if settings.metrics:
         app.include_router(metrics_router(metrics, internal), dependencies=[access.require(Scope.METRICS)])
     app.include_router(openapi_router(app.routes))  # public
@@ -115,6 +128,21 @@ def upstream_of(settings: Settings, tracing: "Tracing | None") -> Upstream | Non
     key = None if settings.upstream_key is None else settings.upstream_key.get_secret_value()
     ask = Upstream if tracing is None else tracing.upstream
     return ask(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+
+
+def audit_of(settings: Settings, engine: Engine, metrics: Metrics) -> AuditLog | None:
+    """Make the audit log, unless the settings turn it off."""
+    if not settings.audit:
+        return None
+    identity = Identity(
+        server=new_server(),
+        content=settings.audit_content,
+        model=engine.model,
+        checkpoint=None if engine.name == "scripted" else checkpoint_hash(settings.model),
+        engine=engine.name,
+        upstream=settings.upstream_model,
+    )
+    return AuditLog(settings, identity, Meters(metrics.registry))
 
 
 def intake(settings: Settings, engine: Engine, policies: Policies) -> Intake:

@@ -4,13 +4,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from platformdirs import user_state_path
 from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from safer_server.audit.record import Content
 from safer_server.engines.base import EngineName
 from safer_server.fetch import HOST_PATTERN
 
 PACKAGED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "tiny"
+USER_AUDIT = user_state_path("safer-toolkit") / "audit"
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
@@ -129,6 +132,36 @@ class Settings(BaseSettings):
     tracing: bool = Field(
         default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."
     )
+    audit: bool = Field(default=True, description="Keep a signed record of every case; see audit.md.")
+    audit_dir: Path = Field(
+        default=USER_AUDIT,
+        description="Folder of the spool, the keys of receipts, and the database unless it has a URL.",
+    )
+    audit_url: SecretStr | None = Field(
+        default=None,
+        description="The database, postgresql://USER:PASSWORD@HOST/NAME; SQLite in SAFER_AUDIT_DIR if not set.",
+    )
+    audit_content: Content = Field(
+        default=Content.REDACTED,
+        description="What is kept of what was said: none, hashed, redacted (traces without free texts) or full.",
+    )
+    audit_fsync: bool = Field(
+        default=False,
+        description="Wait for the disk before a reply ends, so that not even a power failure loses its record.",
+    )
+    audit_spool_bytes: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        description="Bytes of records that may wait for the database in each worker; then requests get a 503.",
+    )
+    audit_days: int | None = Field(default=None, ge=1, description="Days that records are kept; for ever if not set.")
+    audit_bytes: int | None = Field(
+        default=None, ge=1, description="Bytes of records that are kept, the newest; all if not set."
+    )
+    receipt_key_file: FilePath | None = Field(
+        default=None,
+        description="Private key (Ed25519, PEM) that signs receipts; one is made in SAFER_AUDIT_DIR if not set.",
+    )
 
     @property
     def is_loopback(self) -> bool:
@@ -143,6 +176,13 @@ class Settings(BaseSettings):
     def _is_known(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value() != "memory://" and not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("Neither memory:// nor redis://HOST:PORT/DATABASE nor rediss://")
+        return url
+
+    @field_validator("audit_url")
+    @classmethod
+    def _is_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("Neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/NAME")
         return url
 
     @model_validator(mode="after")

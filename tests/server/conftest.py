@@ -36,11 +36,12 @@ def beside_the_default(served: Iterable[Policy]) -> Policies:
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of whoever runs the tests out of them."""
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the settings of whoever runs the tests out of them, and what the tests write out of that one's folders."""
     for name in os.environ:
         if name.startswith(("SAFER_", "OTEL_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("SAFER_AUDIT_DIR", str(tmp_path_factory.mktemp("audit")))
 
 
 @pytest.fixture

@@ -98,6 +98,22 @@ def check_edge_of(settings: "Settings") -> None:
         raise typer.Exit(1) from None
 
 
+def check_audit_of(settings: "Settings") -> None:
+    """Look at the audit log's folder and keys, and make them; ends the program where that cannot be done."""
+    from safer_server.audit.database import DatabaseUrlError, open_database
+    from safer_server.audit.keyring import KeyringError, open_keyring
+    from safer_server.audit.log import database_url
+
+    if not settings.audit:
+        return
+    try:
+        open_database(database_url(settings)).dispose()
+        open_keyring(settings.audit_dir, settings.receipt_key_file)
+    except (KeyringError, DatabaseUrlError) as error:
+        typer.echo(f"audit: {error} (SAFER_AUDIT=false turns the audit log off)", err=True)
+        raise typer.Exit(1) from None
+
+
 def check_engine_of(settings: "Settings", policies: "Policies") -> None:
     """Look at the engine's checkpoint without loading it; ends the program where it cannot be served."""
     from safer_server.checkpoint import CheckpointError

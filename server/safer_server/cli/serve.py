@@ -14,6 +14,7 @@ from safer_server.cli.options import (
     EngineKind,
     Model,
     PolicyFiles,
+    check_audit_of,
     check_edge_of,
     check_engine_of,
     engine_of,
@@ -56,6 +57,7 @@ def serve(
     }
     settings = settings_with(**options)
     check_edge_of(settings)
+    check_audit_of(settings)
     policies = policies_of(settings)
     if settings.workers == 1:
         from safer_server.app import create_app

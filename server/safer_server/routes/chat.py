@@ -15,6 +15,7 @@ from safer_server.events import Delivered, Event, Finished, Reasoning
 from safer_server.openapi import stream_of
 from safer_server.routes.blocks import raise_for
 from safer_server.service import Service
+from safer_server.source import Source
 from safer_server.stream import EventStream, chunks
 from safer_server.view import show_line
 from safer_server.wire.request import ChatRequest, SaferOptions
@@ -37,7 +38,7 @@ def chat_router(service: Service, client: ClientLimits) -> APIRouter:
         submission = service.intake.chat(body)
         options = body.safer or SaferOptions()
         completion = Completion(body.model, service.intake.model, submission.policy, options.trace)
-        events = service.judge(submission, "chat")
+        events = service.judge(submission, Source.of(request, "chat"))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(aclosing(events))
             try:

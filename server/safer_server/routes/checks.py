@@ -20,11 +20,11 @@ from safer_server.edge import CLIENT_GONE
 from safer_server.errors import FailedClosedError
 from safer_server.events import Finished
 from safer_server.intake import Submission
-from safer_server.metrics import Endpoint
 from safer_server.moderation import moderation_of, result_of
 from safer_server.record import Record
 from safer_server.routes.blocks import raise_for
 from safer_server.service import Service
+from safer_server.source import Source
 from safer_server.wire.check import (
     Check,
     CheckRequest,
@@ -50,7 +50,7 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
         submission, options = service.intake.check(body), body.safer or CheckOptions()
 
         async def answer() -> Check:
-            record = await _verdict(service, submission, "checks")
+            record = await _verdict(service, submission, Source.of(request, "checks"))
             raise_for(record, options)
             return Check(
                 id=f"check-{secrets.token_hex(16)}",
@@ -72,7 +72,7 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
         submissions = service.intake.moderation(body)
 
         async def answer() -> Moderations:
-            records = await _verdicts(service, submissions, "moderations")
+            records = await _verdicts(service, submissions, Source.of(request, "moderations"))
             results = []
             for record in records:
                 raise_for(record, CheckOptions())
@@ -91,7 +91,7 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
         async def answer() -> GuardrailResponse:
             if not submission.conversation:
                 return GuardrailResponse(action="NONE", blocked_reason=None, safer=None)
-            record = await _verdict(service, submission, "litellm")
+            record = await _verdict(service, submission, Source.of(request, "litellm"))
             raise_for(record, CheckOptions())
             return GuardrailResponse(
                 action="NONE" if record.allowed else "BLOCKED",
@@ -111,18 +111,18 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, BaseModel
         return Response(status_code=CLIENT_GONE)
 
 
-async def _verdicts(service: Service, submissions: Sequence[Submission], endpoint: Endpoint) -> list[Record]:
+async def _verdicts(service: Service, submissions: Sequence[Submission], source: Source) -> list[Record]:
     """Judge all of them, as far as there are slots at once; the first that cannot be judged ends the others."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_verdict(service, one, endpoint)) for one in submissions]
+            tasks = [group.create_task(_verdict(service, one, source)) for one in submissions]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def _verdict(service: Service, submission: Submission, endpoint: Endpoint) -> Record:
-    async with aclosing(service.judge(submission, endpoint)) as events:
+async def _verdict(service: Service, submission: Submission, source: Source) -> Record:
+    async with aclosing(service.judge(submission, source)) as events:
         async for event in events:
             if isinstance(event, Finished):
                 return event.record
