@@ -39,17 +39,20 @@ LABEL org.opencontainers.image.title="SaFeR-ToolKit" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 safer \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin safer \
-    && install --directory --owner=10001 --group=10001 /var/cache/safer
+    && install --directory --owner=10001 --group=10001 /var/cache/safer /var/lib/safer
 COPY deploy/healthcheck.py /opt/healthcheck.py
 ENV PATH=/opt/safer/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 \
     XDG_CACHE_HOME=/var/cache/safer \
+    SAFER_AUDIT_DIR=/var/lib/safer/audit \
     SAFER_HOST=0.0.0.0 \
     SAFER_PORT=8000
 USER 10001:10001
 WORKDIR /tmp
+# The audit log: its spool, its key, and its database unless that has a URL.
+VOLUME /var/lib/safer
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "/opt/healthcheck.py"]

@@ -32,7 +32,7 @@ def container(name: str) -> dict[str, Any]:
 
 
 def environment(name: str = "guard") -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container(name)["env"]}
+    return {variable["name"]: variable.get("value") for variable in container(name)["env"]}
 
 
 def labels(name: str) -> dict[str, str]:
