@@ -19,7 +19,6 @@ import yaml
 from deploy_files import ROOT
 from guard_server import shown
 from monitoring import (
-    AUDIT,
     PROMETHEUS,
     Query,
     alert_queries,
@@ -124,7 +123,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             assert process.poll() is None, started()
             with prometheus(folder, {"safer": f"127.0.0.1:{ports[1]}", "vllm": vllm.address}) as server:
                 found = Watched(server, web, vllm)
-                pending = [query for query in QUERIES if not query.is_exempt]
+                pending = list(QUERIES)
                 deadline = time.monotonic() + PATIENCE
                 while pending and time.monotonic() < deadline:
                     found.work()
@@ -137,18 +136,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 @pytest.mark.parametrize("query", QUERIES, ids=[query.asks for query in QUERIES])
 def test_there_is_data_for(query: Query, watched: Watched) -> None:
-    if query.is_exempt:
-        watched.prometheus.query(query.expression)  # it is at least well formed
-        return
     assert query.metrics - {"ALERTS"} <= watched.prometheus.metrics()
     if watched.without_data([query]):  # a while without requests is a gap in some panels
         watched.work()
         wait_for(lambda: not watched.without_data([query]), PATIENCE)
-
-
-def test_what_is_exempt_does_not_exist_yet(watched: Watched) -> None:
-    assert any(query.is_exempt for query in QUERIES)
-    assert not [name for name in watched.prometheus.metrics() if name.startswith(AUDIT)], "the exemption has to go"
 
 
 def test_both_jobs_are_scraped_and_every_rule_is_evaluated(watched: Watched) -> None:
@@ -217,9 +208,7 @@ def test_a_recorded_ratio_is_used_more_than_once(record: str) -> None:
 def test_settings_that_panels_and_alerts_speak_of_exist() -> None:
     texts = [panel["description"] for board in dashboards().values() for panel in panels(board)]
     texts += [rule["annotations"]["description"] for rule in rules("alert")]
-    named = {
-        name for text in texts for name in re.findall(r"SAFER_[A-Z_]+", text) if not name.startswith("SAFER_AUDIT")
-    }
+    named = {name for text in texts for name in re.findall(r"SAFER_[A-Z_]+", text)}
     assert named <= {f"SAFER_{name.upper()}" for name in Settings.model_fields}
 
 

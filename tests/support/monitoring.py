@@ -12,8 +12,6 @@ from deploy_files import ROOT
 
 GRAFANA = ROOT / "deploy" / "grafana"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-AUDIT = "safer_audit_"
-"""How the metrics begin that a server does not have yet; once it has one, this exemption must go."""
 
 _NO_METRICS = re.compile(
     r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)|\b(?:and|or|unless|bool|offset)\b'
@@ -33,11 +31,6 @@ class Query:
     def metrics(self) -> set[str]:
         """The metrics that it reads."""
         return set(_METRIC.findall(_NO_METRICS.sub(" ", self.expression)))
-
-    @property
-    def is_exempt(self) -> bool:
-        """Whether it reads what a server does not have yet."""
-        return any(metric.startswith(AUDIT) for metric in self.metrics)
 
 
 @cache
