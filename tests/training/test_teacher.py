@@ -17,7 +17,7 @@ from safer_training.shown import show_dialogue, show_picture, show_reading, show
 from safer_training.teacher import Form, clip, decision_of, judge, teach
 
 ROWS = generate()
-FORMS: tuple[Form, ...] = ("text", "typographic", "photo", "dialogue")
+FORMS: tuple[Form, ...] = ("text", "typographic", "photo", "dialogue", "earlier", "quoted", "system", "reply")
 
 
 @pytest.mark.parametrize("form", FORMS)

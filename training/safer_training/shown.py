@@ -71,10 +71,17 @@ _HOW = re.compile(
 
 @dataclass(frozen=True)
 class Shown:
-    """A conversation and the reply that the teacher gives to it."""
+    """A row shown in a form as a conversation, and the reply that the teacher gives to it."""
 
     turns: tuple[Turn, ...]
+    row: Row
+    form: Form
     reply: Reply
+
+
+def shown(turns: tuple[Turn, ...], row: Row, form: Form, toolkit: Toolkit) -> Shown:
+    """Let the teacher reply to a conversation that shows a row."""
+    return Shown(turns, row, form, teach(row, form, toolkit))
 
 
 def reword(text: str, rng: Random) -> str:
@@ -108,15 +115,15 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most].rsplit(" ", 1)[0]
 
 
-def show_text(row: Row, rng: Random, toolkit: Toolkit) -> Shown:
+def show_text(row: Row, rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
     """Show a row as one message, now and then behind a system prompt."""
-    turns = (Turn("user", (reword(cut(row.text, LONGEST), rng),)),)
-    return Shown(_system(rng) + turns, teach(row, "text", toolkit))
+    turns = (Turn("user", (reword(cut(row.text, longest), rng),)),)
+    return shown(_system(rng) + turns, row, "text", toolkit)
 
 
-def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit) -> Shown:
+def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
     """Show a row as the last message of a conversation: behind small talk, behind another request, or in two halves."""
-    text = reword(cut(row.text, LONGEST), rng)
+    text = reword(cut(row.text, longest), rng)
     words = text.split()
     chance = rng.random()
     if chance < 0.3 and len(words) > 5:
@@ -129,7 +136,7 @@ def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit
     else:
         before, reply = rng.choice(LEAD)
     turns = (Turn("user", (before,)), Turn("assistant", (reply,)), Turn("user", (text,)))
-    return Shown(_system(rng) + turns, teach(row, "dialogue", toolkit))
+    return shown(_system(rng) + turns, row, "dialogue", toolkit)
 
 
 def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
@@ -147,7 +154,7 @@ def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     if rng.random() < 0.3:
         parts.reverse()
     kept = tuple(part for part in parts if part)
-    return Shown((Turn("user", kept),), teach(row, form, toolkit))
+    return shown((Turn("user", kept),), row, form, toolkit)
 
 
 def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
@@ -156,7 +163,7 @@ def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     start, length = rng.randrange(len(words)), rng.choice((1, 1, 2, 3, 4, 6, 9))
     text = cut(" ".join(words[start : start + length]), 60)
     turns = (Turn("user", (ImagePart(draw(text, rng)), rng.choice(ASK))),)
-    return Shown(turns, teach(row.model_copy(update={"prompt": text}), "typographic", toolkit))
+    return shown(turns, row.model_copy(update={"prompt": text}), "typographic", toolkit)
 
 
 def _system(rng: Random) -> tuple[Turn, ...]:
