@@ -141,20 +141,37 @@ def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit
 
 def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     """Show a row as a picture of its text, or as its text beside a picture that says nothing."""
-    parts: list[str | ImagePart]
     if rng.random() < 0.2:
-        parts = [ImagePart(draw("", rng)), reword(cut(row.text, LONGEST_DRAWN), rng)]
-        form: Form = "photo"
-    else:
-        text = cut(row.text, LONGEST_DRAWN)
-        text = as_heading(text, rng) if rng.random() < 0.5 else text
-        parts = [ImagePart(draw(text, rng)), rng.choice(ASK)]
-        row = row.model_copy(update={"prompt": text})
-        form = "typographic"
+        return show_beside(row, draw("", rng), rng, toolkit, LONGEST_DRAWN)
+    return show_typographic(row, draw, rng, toolkit)
+
+
+def show_typographic(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a row as a picture of its text."""
+    text = cut(row.text, LONGEST_DRAWN)
+    text = as_heading(text, rng) if rng.random() < 0.5 else text
+    parts = _ordered(ImagePart(draw(text, rng)), rng.choice(ASK), rng)
+    return shown((Turn("user", parts),), row.model_copy(update={"prompt": text}), "typographic", toolkit)
+
+
+def show_beside(row: Row, image: Any, rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
+    """Show a row as its text beside a picture that says nothing about it."""
+    parts = _ordered(ImagePart(image), reword(cut(row.text, longest), rng), rng)
+    return shown((Turn("user", parts),), row, "photo", toolkit)
+
+
+def show_own_picture(row: Row, image: Any, rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a row whose request is about a picture of its own, or is written in it."""
+    text = row.text if row.pictured is None else rng.choice(ASK[:-1])
+    parts = _ordered(ImagePart(image), text, rng)
+    return shown((Turn("user", parts),), row, "photo" if row.pictured is None else "typographic", toolkit)
+
+
+def _ordered(image: ImagePart, text: str, rng: Random) -> tuple[str | ImagePart, ...]:
+    parts: list[str | ImagePart] = [image, text]
     if rng.random() < 0.3:
         parts.reverse()
-    kept = tuple(part for part in parts if part)
-    return shown((Turn("user", kept),), row, form, toolkit)
+    return tuple(part for part in parts if part)
 
 
 def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:

@@ -84,9 +84,14 @@ def read_mm_safetybench(folder: Path) -> Iterator[Found]:
                 ("SD_TYPO", "Rephrased Question"),
                 ("TYPO", "Rephrased Question"),
             ):
-                row = _row("mm_safetybench", f"{file.stem}/{number}/{kind}", record[question], hazard, "CC-BY-NC-4.0")
-                shown = record["Key Phrase"] if kind == "TYPO" else None
-                added = {"expected": expected, "pictured": shown, "group": f"{file.stem}/{number}"}
+                row = _row(
+                    "mm_safetybench",
+                    f"{file.stem}/{number}/{kind}",
+                    _value(record, question, file),
+                    hazard,
+                    "CC-BY-NC-4.0",
+                )
+                added = {"expected": expected, "group": f"{file.stem}/{number}"}
                 yield Found(row.model_copy(update=added), base / "imgs" / file.stem / kind / f"{number}.jpg")
 
 
@@ -96,17 +101,18 @@ def read_vlguard(folder: Path) -> Iterator[Found]:
         file = folder / f"{split}.json"
         for record in _json(file):
             name = "vlguard" if split == "train" else "vlguard_test"
-            for number, said in enumerate(record["instr-resp"]):
+            identity = str(_value(record, "id", file))
+            for number, said in enumerate(_value(record, "instr-resp", file)):
                 allowed = "safe_instruction" in said
                 text = said.get("safe_instruction") or said.get("unsafe_instruction") or said.get("instruction")
                 if not text:
-                    raise DataError(f"{file}: {record['id']} has no instruction")
+                    raise DataError(f"{file}: {identity} has no instruction")
                 hazard = None
-                if not record["safe"]:
-                    hazard = _label(VLGUARD, record["harmful_subcategory"].strip().lower(), file)
-                row = _row(name, f"{record['id']}/{number}", text, hazard, "as its authors state")
-                update = {"group": str(record["id"]), "expected": ALLOWED if allowed else REFUSED}
-                yield Found(row.model_copy(update=update), folder / split / record["image"])
+                if not _value(record, "safe", file):
+                    hazard = _label(VLGUARD, str(_value(record, "harmful_subcategory", file)).strip().lower(), file)
+                row = _row(name, f"{identity}/{number}", text, hazard, "as its authors state")
+                update = {"group": identity, "expected": ALLOWED if allowed else REFUSED}
+                yield Found(row.model_copy(update=update), folder / split / _value(record, "image", file))
 
 
 def _row(name: str, uid: str, text: str, hazard: str | None, licence: str) -> Row:
@@ -163,6 +169,12 @@ def _json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{file} is not JSON: {error}") from error
+
+
+def _value(record: Any, key: str, where: Path) -> Any:
+    if not isinstance(record, dict) or key not in record:
+        raise DataError(f"{where}: an entry has no {key!r}")
+    return record[key]
 
 
 def _label(known: Mapping[str, Meaning], label: str, where: Path) -> Meaning:
