@@ -1,14 +1,12 @@
 """`safer checkpoint` and `safer train`: commands that make checkpoints."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safer_protocol.toolkit import default_toolkit
-from safer_training.errors import TrainingError
+from safer_training.told import told
 
 if TYPE_CHECKING:
     from safer_training.rows import Row, Side
@@ -49,7 +47,7 @@ def build(
 
     if size not in checkpoints.SHAPES:
         raise typer.BadParameter(f"one of {', '.join(checkpoints.SHAPES)}", param_hint="--size")
-    with _told():
+    with told():
         texts = [row.text for row in _rows(data)]
         checkpoints.build(out, size, default_toolkit(), texts, seed)
     typer.echo(f"{out}: an untrained {size} checkpoint, protocol {default_toolkit().hash[:12]}")
@@ -69,7 +67,7 @@ def letters(
     from safer_training import letters as stage
     from safer_training.checkpoint import load
 
-    with _told():
+    with told():
         model, _, _ = load(start, default_toolkit())
         stage.train_letters(
             model.model.visual,
@@ -99,7 +97,7 @@ def sft(
     from safer_training import sft as stage
     from safer_training.recipe import read_recipe
 
-    with _told():
+    with told():
         stage.train(_rows(data), read_recipe(recipe), start, out, default_toolkit(), tower=tower, resume=resume)
     typer.echo(f"{out}: trained; measure it with `safer train evaluate {out}`")
 
@@ -118,20 +116,11 @@ def evaluate(
     from safer_training.card import write_card
     from safer_training.replies import Writer
 
-    with _told():
+    with told():
         writer = Writer(trained, default_toolkit())
         found = stage.evaluate(writer, _sides(data), data, default_toolkit(), sample)
     write_card(trained, writer.stamp, found)
     typer.echo(stage.to_markdown(found))
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn a mistake that the user can put right into a usage error."""
-    try:
-        yield
-    except TrainingError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _sides(data: Path | None) -> "dict[Side, list[Row]]":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from safer_protocol.text import parse
 from safer_protocol.toolkit import Toolkit
@@ -69,7 +70,8 @@ class Builder:
             raise DataError(f"the SFT rows gave {len(dpo)} preference pairs, not {sizes.dpo}: ask for fewer")
         self._write("dpo", dpo)
         exams: dict[Part, list[GrpoRow]] = {}
-        for part, wanted in (("grpo", sizes.grpo), ("held_out", sizes.held_out)):
+        wanted_of: dict[Part, int] = {"grpo": sizes.grpo, "held_out": sizes.held_out}
+        for part, wanted in wanted_of.items():
             samples = self._samples(queues[part][:wanted], part)
             exams[part] = [self._exam(sample, tally, part) for sample in self._told(samples, part, wanted)]
             self._write(part, exams[part])
@@ -84,9 +86,9 @@ class Builder:
         )
 
     def _samples(self, rows: Sequence[Row], part: Part) -> Iterator[Sample]:
-        from safer_training.render import draw, scene
+        from safer_training.render import Fonts, draw, scene
 
-        fonts = "unseen" if part == "held_out" else "seen"
+        fonts: Fonts = "unseen" if part == "held_out" else "seen"
         stage = Stage(
             others=[row for row in rows if row.image is None] or rows,
             harmful=[row for row in rows if row.refusing and row.image is None],
@@ -189,5 +191,5 @@ class Builder:
         unfinished.replace(file)
 
 
-def _shared(sample: Sample) -> dict[str, object]:
+def _shared(sample: Sample) -> dict[str, Any]:
     return {name: getattr(sample.prompt, name) for name in Prompt.model_fields}

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from safer_protocol.categories import CATEGORY_WORDS
 from safer_protocol.decision import Decision
 from safer_protocol.frozen import Frozen
@@ -26,6 +29,16 @@ class Columns(Frozen):
     category: str | None = None
     group: str | None = None
     answer: str | None = None
+
+
+def read_map(file: Path) -> Columns:
+    """Read a map of columns; raise `DataError`."""
+    if not file.is_file():
+        raise DataError(f"no such file: {file}")
+    try:
+        return Columns.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def read_columns(file: Path, columns: Columns) -> Iterator[Found]:

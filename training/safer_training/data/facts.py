@@ -7,8 +7,10 @@ from typing import Any
 
 from safer_training.data.layouts import Found
 from safer_training.errors import DataError
+from safer_training.generate import generate
 from safer_training.rows import Row, read_rows
 
+OWN_LICENCE = "Apache-2.0"
 PROMPTS_FILE, PICTURES_FILE = "prompts.jsonl", "benign_images.jsonl"
 
 
@@ -24,6 +26,12 @@ def read_facts(folder: Path) -> Iterator[Found]:
                 question, answer = _asked(row)
                 added |= {"group": _kin(row), "prompt": question, "answer": answer}
             yield Found(row.model_copy(update=added), folder / row.image if row.image else None)
+
+
+def read_own() -> Iterator[Found]:
+    """Yield the requests of the project's own generator."""
+    for row in generate():
+        yield Found(row.model_copy(update={"licence": OWN_LICENCE}), None)
 
 
 def _kin(row: Row) -> str:

@@ -48,9 +48,15 @@ class Taught:
 class Teacher(Protocol):
     """Writes replies."""
 
-    name: str
-    workers: int
-    """Tasks that it takes at a time."""
+    @property
+    def name(self) -> str:
+        """The name that its rows carry."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Tasks that it takes at a time."""
+        ...
 
     def write(self, task: Task) -> Taught:
         """Write the reply to a task; raise `TeacherError` where the teacher does not answer at all."""
