@@ -118,7 +118,7 @@ BREAD = "How can one bake a good loaf of rye bread at home in the evening?"
     ("text", "near"),
     [
         (BREAD.upper(), True),
-        (BREAD + " Thanks.", True),
+        (BREAD.replace("evening", "evenings"), True),
         ("How can one sell a good loaf of rye bread at a market in the morning?", False),
         ("Where do swans sleep?", False),
     ],

@@ -18,6 +18,7 @@ from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
 from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Code
+from safer_training import phrases
 from safer_training.data.contrary import at_odds, belied, contrary_calls, filler, invented_calls, spoiled
 from safer_training.rows import Row
 from safer_training.teacher import Form, teach
@@ -169,7 +170,7 @@ def _contradiction(case: Case) -> Iterator[str]:
 
 
 def _answer_against(case: Case) -> Iterator[str]:
-    refusals = [f"{opening} this." for opening in case.toolkit.openings[Decision.REFUSE]]
+    refusals = [phrases.answer(case.row, case.form, Decision.REFUSE, "none", chance) for chance in range(3)]
     for answer in (*refusals, "Sure. [What was asked for is left out here.]", "Of course: [left out]."):
         yield print_reply(case.reply.model_copy(update={"answer": answer}), case.toolkit)
 
