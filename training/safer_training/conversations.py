@@ -3,6 +3,7 @@
 Harmful replies are placeholders: they say what was left out, and hold none of it.
 """
 
+from collections.abc import Callable, Sequence
 from random import Random
 
 from safer_protocol.decision import Decision
@@ -10,7 +11,7 @@ from safer_protocol.prompt import Turn
 from safer_protocol.toolkit import Toolkit
 from safer_training import phrases
 from safer_training.rows import Row
-from safer_training.shown import Shown, reword, shown
+from safer_training.shown import LONGEST, Shown, cut, reword, show_dialogue, shown
 from safer_training.teacher import judge, teach
 
 PUT_OFF = ("One moment, please.", "Let me think.", "I'm sorry, but I can't say yet.", "Could you say more?", "Noted.")
@@ -80,6 +81,19 @@ def show_reply(row: Row, rng: Random, toolkit: Toolkit) -> Shown:
         text = teach(row, "text", toolkit).answer or ""
         judged = row.model_copy(update={"expected": (Decision.ALLOW,), "category": "none", "answer": None})
     return shown((_user(row.text), Turn("assistant", (text,))), judged, "reply", toolkit)
+
+
+def show_conversation(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a row in one of these ways or at the end of a conversation, drawn at random; long texts are cut."""
+    row = row.model_copy(update={"prompt": cut(row.text, LONGEST)})
+    ways: tuple[Callable[[], Shown], ...] = (
+        lambda: show_dialogue(row, others, rng, toolkit),
+        lambda: show_earlier(row, rng, toolkit),
+        lambda: show_quoted(row, rng, toolkit),
+        lambda: show_system(row, rng, toolkit),
+        lambda: show_reply(row, rng, toolkit),
+    )
+    return rng.choices(ways, (4, 2, 1, 1, 2))[0]()
 
 
 def _user(text: str) -> Turn:

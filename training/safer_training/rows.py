@@ -117,7 +117,7 @@ def without_copies(rows: Iterable[Row]) -> list[Row]:
     return kept
 
 
-def digest(rows: Sequence[Row]) -> str:
+def digest(rows: Sequence[BaseModel]) -> str:
     """SHA-256 of the rows, whatever their order."""
     lines = sorted(json.dumps(row.model_dump(mode="json"), sort_keys=True) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from safer_protocol.decision import Decision
+from safer_protocol.prompt import pictures
 from safer_protocol.text import print_reply
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
@@ -17,10 +19,12 @@ from safer_training.data.build import JOURNAL, Builder
 from safer_training.data.card import Card
 from safer_training.data.check import check
 from safer_training.data.corruptions import Corruption
+from safer_training.data.judge import Filter
 from safer_training.data.pool import read_pool
-from safer_training.data.records import DpoRow, GrpoRow, Prompt, SftRow, read_part, to_trl
+from safer_training.data.records import DpoRow, GrpoRow, Prompt, SftRow, read_part
 from safer_training.data.teachers import Task, Taught, TemplateTeacher
 from safer_training.errors import DataError, TeacherError, TrainingError
+from safer_training.judge import Judged, Scores
 
 SIZES = Sizes(sft=30, dpo=95, grpo=40, held_out=20)
 
@@ -96,17 +100,10 @@ def test_half_of_the_decisions_are_refusals_in_pictures_too(built: Path) -> None
     assert set(drawn) == {True, False}
 
 
-def test_a_row_has_the_columns_that_trl_takes(built: Path) -> None:
-    sft = to_trl(next(read_part(built, "sft", SftRow)), built)
-    assert sft["completion"][0]["role"] == "assistant"
-    assert {"prompt", "completion", "images"} <= sft.keys()
-    pair = to_trl(next(read_part(built, "dpo", DpoRow)), built)
-    assert pair["chosen"][0]["content"][0]["text"] != pair["rejected"][0]["content"][0]["text"]
-    with_picture = next(row for row in read_part(built, "grpo", GrpoRow) if row.images)
-    places = [part for message in to_trl(with_picture, built)["prompt"] for part in message["content"]]
-    assert sum(part["type"] == "image" for part in places) == 1
-    turns = with_picture.turns(built)
-    assert any(not isinstance(part, str) and part.image.mode == "RGB" for turn in turns for part in turn.parts)
+def test_the_pictures_of_a_row_are_opened_in_their_places(built: Path) -> None:
+    row = next(row for row in read_part(built, "grpo", GrpoRow) if row.images)
+    (image,) = pictures(row.turns(built))
+    assert image.mode == "RGB"
 
 
 def test_building_again_gives_the_same_files(built: Path, rows: Rows, toolkit: Toolkit) -> None:
@@ -151,6 +148,19 @@ def test_a_silent_teacher_stops_the_build_and_no_answer_is_asked_twice(
     assert not set(first.asked) & set(second.asked)
     assert card.template_share == 0.0
     assert card.dropped_replies["order"] == sum(1 for uid in first.asked + second.asked) - SIZES.sft
+
+
+class Silent:
+    """A judge that is down."""
+
+    def score(self, judged: Sequence[Judged]) -> list[Scores | None]:
+        return [None for _ in judged]
+
+
+def test_a_silent_judge_stops_the_build_and_is_asked_again(tmp_path: Path, rows: Rows, toolkit: Toolkit) -> None:
+    with pytest.raises(TeacherError, match="the judge gave no scores to any of 30 replies"):
+        Builder(tmp_path, toolkit, TemplateTeacher(toolkit), Filter(Silent(), "j"), 0, ignore).build(rows, SIZES)
+    assert (tmp_path / JOURNAL).read_text() == ""
 
 
 def test_a_journal_cut_short_is_read_up_to_the_cut(tmp_path: Path, rows: Rows, toolkit: Toolkit) -> None:

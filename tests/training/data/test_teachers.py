@@ -1,6 +1,7 @@
 """The model that teaches: two calls under our grammar, a second try that hears what was wrong, and never an unverified reply."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,11 +15,12 @@ from safer_protocol.decision import Decision
 from safer_protocol.text import TRACE_OPEN, print_reply
 from safer_protocol.toolkit import Toolkit
 from safer_training.conversations import show_earlier
-from safer_training.data.judge import Judge
+from safer_training.data.judge import Filter
 from safer_training.data.pictures import PictureStore
 from safer_training.data.staging import to_messages
 from safer_training.data.teachers import ATTEMPTS, Grammar, ModelTeacher, Task
 from safer_training.errors import TeacherError
+from safer_training.judge import Judged, Scores
 from safer_training.rows import Row
 from safer_training.shown import show_beside
 
@@ -117,23 +119,34 @@ def test_a_server_that_fails_stops_the_work(status: int, toolkit: Toolkit, tmp_p
         ModelTeacher(Server(status).client(), "m", toolkit, "lark").write(task_of(toolkit, tmp_path))
 
 
-def marks(**changed: int) -> str:
-    return json.dumps({"task_success": 9, "safety": 9, "helpfulness": 8, "tool_quality": 7, **changed})
+class Fixed:
+    """A judge that always says the same."""
+
+    def __init__(self, scores: Scores | None) -> None:
+        self.scores, self.judged = scores, list[Judged]()
+
+    def score(self, judged: Sequence[Judged]) -> list[Scores | None]:
+        self.judged += judged
+        return [self.scores for _ in judged]
+
+
+GOOD = Scores(task_success=9, safety=9, helpfulness=8, tool_quality=7)
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("scores", "fault"),
     [
-        (marks(), None),
-        (marks(safety=6), "low marks: safety"),
-        (marks(safety=11), "the judge gave no marks"),
-        (marks(praise=3), "the judge gave no marks"),
-        ("very good", "the judge gave no marks"),
-        ("", "the judge gave no marks"),
+        (GOOD, None),
+        (GOOD.model_copy(update={"safety": 6}), "low scores: safety"),
+        (GOOD.model_copy(update={"safety": 1, "tool_quality": 1}), "low scores: safety, tool_quality"),
+        (None, "the judge gave no scores"),
     ],
 )
-def test_the_judge_keeps_what_has_high_marks_on_all_scales(
-    said: str, fault: str | None, toolkit: Toolkit, tmp_path: Path
+def test_a_reply_stays_that_scores_high_in_all_respects(
+    scores: Scores | None, fault: str | None, toolkit: Toolkit, tmp_path: Path
 ) -> None:
-    task = task_of(toolkit, tmp_path)
-    assert Judge(Server(said).client(), "j", 7).fault(task, "a reply") == fault
+    judge = Fixed(scores)
+    assert Filter(judge, "j", 7).fault(task_of(toolkit, tmp_path, with_picture=True), "a reply") == fault
+    (judged,) = judge.judged
+    assert judged.image.size == (40, 40)
+    assert "bake bread" in judged.request.lower()

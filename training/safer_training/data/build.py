@@ -19,12 +19,12 @@ from safer_training.data.allot import Rows, Sizes, allot
 from safer_training.data.card import Card, Tally, write_card
 from safer_training.data.corruptions import Case, Corruption, corrupt
 from safer_training.data.journal import Journal, task_key
-from safer_training.data.judge import Judge
+from safer_training.data.judge import NO_SCORES, Filter
 from safer_training.data.pictures import PictureStore
 from safer_training.data.records import TEMPLATE, DpoRow, GrpoRow, Part, Prompt, SftRow, TextContent
 from safer_training.data.staging import Manner, Stage, manners, to_messages
 from safer_training.data.teachers import Task, Taught, Teacher
-from safer_training.errors import DataError
+from safer_training.errors import DataError, TeacherError
 from safer_training.rows import Row, group_of
 from safer_training.shown import Shown
 from safer_training.teacher import judge as judgement_of
@@ -50,7 +50,7 @@ class Builder:
     folder: Path
     toolkit: Toolkit
     teacher: Teacher
-    judge: Judge | None
+    judge: Filter | None
     seed: int
     progress: Progress
 
@@ -80,7 +80,7 @@ class Builder:
         for pair in dpo:
             tally.add("dpo", pair, pair.corruption)
         parts: dict[Part, Sequence[Prompt]] = {"sft": sft, "dpo": dpo, **exams}
-        judge = None if self.judge is None else self.judge.model
+        judge = None if self.judge is None else self.judge.name
         return write_card(
             self.folder, self.toolkit.hash, self.seed, self.teacher.name, judge, parts, tally, rows.removed
         )
@@ -123,7 +123,12 @@ class Builder:
                 if not batch:
                     told = f"the teacher's replies to {len(queue)} rows gave {len(done)} good ones, not {wanted}"
                     raise DataError(f"{told}; faults: {tally.faults_told()}")
-                for sample, taught in zip(batch, pool.map(lambda one: self._reply(one, journal), batch), strict=True):
+                replies = list(pool.map(lambda one: self._reply(one, journal), batch))
+                if all(taught.fault == NO_SCORES for taught in replies):
+                    raise TeacherError(
+                        f"{NO_SCORES} to any of {len(batch)} replies; what is done is kept, run the same again"
+                    )
+                for sample, taught in zip(batch, replies, strict=True):
                     if taught.reply is None:
                         tally.faults[taught.fault or "none given"] += 1
                     else:
@@ -132,7 +137,7 @@ class Builder:
         return done
 
     def _reply(self, sample: Sample, journal: Journal) -> Taught:
-        judged_by = "" if self.judge is None else f"{self.judge.model} {self.judge.least}"
+        judged_by = "" if self.judge is None else f"{self.judge.name} {self.judge.least}"
         key = task_key(self.teacher.name, self.toolkit.hash, judged_by, sample.prompt.model_dump_json())
         found = journal.found(key)
         if found is not None:
@@ -141,6 +146,9 @@ class Builder:
         taught = self.teacher.write(task)
         if taught.reply is not None and self.judge is not None:
             fault = self.judge.fault(task, taught.reply)
+            if fault == NO_SCORES:
+                # Not kept: the judge may answer another time.
+                return Taught(None, fault)
             taught = taught if fault is None else Taught(None, fault)
         journal.add(key, taught)
         return taught

@@ -14,7 +14,7 @@ from safer_training.told import told
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from safer_training.data.judge import Judge
+    from safer_training.data.judge import Filter
     from safer_training.data.layouts import Found
     from safer_training.data.teachers import Teacher
 
@@ -184,14 +184,15 @@ def _teacher(url: str | None, model: str, grammar: Grammar) -> "Teacher":
     return ModelTeacher(_client(url), model, toolkit, grammar.value)
 
 
-def _judge(url: str | None, model: str, least: int) -> "Judge | None":
-    from safer_training.data.judge import Judge
+def _judge(url: str | None, model: str, least: int) -> "Filter | None":
+    from safer_training.data.judge import Filter
+    from safer_training.judge import HttpJudge
 
     if url is None:
         return None
     if not model:
         raise typer.BadParameter("which model of the server judges?", param_hint="--judge-model")
-    return Judge(_client(url), model, least)
+    return Filter(HttpJudge(url, model), model, least)
 
 
 def _client(url: str) -> "OpenAI":

@@ -9,7 +9,7 @@ go on with the last message instead, so prompts are encoded by `safer_protocol.p
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -117,13 +117,3 @@ def read_part(folder: Path, part: Part, kind: type[AnyRow]) -> Iterator[AnyRow]:
                 yield kind.model_validate_json(line)
             except ValidationError as error:
                 raise DataError(f"{path}:{number}: {error.errors()[0]['msg']}") from error
-
-
-def to_trl(row: SftRow | DpoRow | GrpoRow, folder: Path) -> dict[str, Any]:
-    """Return a row with the columns that TRL's trainers take; pictures are paths, opened by a `datasets.Image` column."""
-    plain: dict[str, Any] = row.model_dump(mode="json")
-    plain["images"] = [str(folder / path) for path in row.images]
-    for column in {"reply", "chosen", "rejected"} & plain.keys():
-        message = {"role": "assistant", "content": [{"type": "text", "text": plain.pop(column)}]}
-        plain["completion" if column == "reply" else column] = [message]
-    return plain

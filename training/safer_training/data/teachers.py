@@ -129,13 +129,13 @@ class ModelTeacher:
         return text.strip() + "\n"
 
 
-def ask(client: "OpenAI", model: str, messages: Any, extra: dict[str, Any], temperature: float = 0.7) -> str:
+def ask(client: "OpenAI", model: str, messages: Any, extra: dict[str, Any]) -> str:
     """Ask a model for a message; raise `TeacherError` where it gives none."""
     from openai import OpenAIError
 
     try:
         found = client.chat.completions.create(
-            model=model, messages=messages, temperature=temperature, max_tokens=_MOST_TOKENS, extra_body=extra
+            model=model, messages=messages, temperature=0.7, max_tokens=_MOST_TOKENS, extra_body=extra
         )
     except OpenAIError as error:
         raise TeacherError(f"{model} does not answer: {error}; what is done is kept, run the same again") from error
