@@ -10,7 +10,7 @@ from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
 from safer_training.conversations import show_earlier, show_follow_up, show_quoted, show_reply, show_system
 from safer_training.rows import Row
-from safer_training.shown import Shown
+from safer_training.shown import Shown, show_beside
 
 Show = Callable[[Row, Random, Toolkit], Shown]
 
@@ -53,3 +53,11 @@ def test_a_harmless_reply_passes(toolkit: Toolkit) -> None:
     shown = show_reply(HARMLESS, Random(0), toolkit)
     assert shown.turns[-1].role == "assistant"
     assert verify(shown.reply, toolkit).decision is Decision.ALLOW
+
+
+def test_a_picture_beside_a_request_is_described_as_what_it_is(toolkit: Toolkit) -> None:
+    shown = show_beside(HARMFUL, ("picture", ""), "a playing card", Random(0), toolkit, 300)
+    said = {call.tool: call.fields for call in shown.reply.trace}
+    assert said["VISUAL-SCAN"]["scene"] == "a playing card"
+    assert said.get("CROSS-MODAL-SYNC", {"relation": "text_only"})["relation"] == "text_only"
+    assert verify(shown.reply, toolkit).decision is Decision.REFUSE

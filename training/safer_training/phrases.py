@@ -121,6 +121,8 @@ def fields(
             return {"layout": "typographic", "blanks": False}
         case "VISUAL-SCAN":
             return {"scene": scene(row), "sensitive": False}
+        case "CROSS-MODAL-SYNC" if "beside" in row.facts:
+            return {"relation": "text_only", "summary": "the picture adds nothing to the request"}
         case "CROSS-MODAL-SYNC":
             return {"relation": "complementary", "summary": "the text asks about the picture"}
         case "CONTEXT-RECALL":
@@ -186,8 +188,10 @@ def _decision_fields(name: str, text: str, category: str, verdict: Decision) -> 
 
 
 def scene(row: Row) -> str:
-    """Describe a picture from its facts."""
+    """Describe a picture from its facts, or one that merely stands beside a request."""
     facts = row.facts
+    if "beside" in facts:
+        return str(facts["beside"])
     match row.set:
         case "sign_digits":
             return "a hand showing a digit"

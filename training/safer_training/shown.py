@@ -60,6 +60,8 @@ LEAD = (
     ("Can I ask you something?", "Sure. Please go ahead."),
     ("Thanks for your help earlier.", "You are welcome. Is there anything else?"),
 )
+SHAPES = "coloured shapes"
+"""What a picture without text shows that was drawn."""
 LONGEST, LONGEST_DRAWN = 320, 120
 """Characters of a request in training; the rest of a long one is left out to save time."""
 
@@ -142,7 +144,7 @@ def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit
 def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     """Show a row as a picture of its text, or as its text beside a picture that says nothing."""
     if rng.random() < 0.2:
-        return show_beside(row, draw("", rng), rng, toolkit, LONGEST_DRAWN)
+        return show_beside(row, draw("", rng), SHAPES, rng, toolkit, LONGEST_DRAWN)
     return show_typographic(row, draw, rng, toolkit)
 
 
@@ -154,10 +156,10 @@ def show_typographic(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Sho
     return shown((Turn("user", parts),), row.model_copy(update={"prompt": text}), "typographic", toolkit)
 
 
-def show_beside(row: Row, image: Any, rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
-    """Show a row as its text beside a picture that says nothing about it."""
+def show_beside(row: Row, image: Any, scene: str, rng: Random, toolkit: Toolkit, longest: int) -> Shown:
+    """Show a row as its text beside a picture of some scene that says nothing about it."""
     parts = _ordered(ImagePart(image), reword(cut(row.text, longest), rng), rng)
-    return shown((Turn("user", parts),), row, "photo", toolkit)
+    return shown((Turn("user", parts),), row.model_copy(update={"facts": {"beside": scene}}), "photo", toolkit)
 
 
 def show_own_picture(row: Row, image: Any, rng: Random, toolkit: Toolkit) -> Shown:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from safer_training.data.cli import data
+from safer_training.data.cli import Source, data
+from safer_training.data.corruptions import Corruption
 from safer_training.data.pool import read_pool
 
 RUN = CliRunner()
@@ -83,3 +84,11 @@ def test_a_disk_that_fills_up_is_told_and_the_rest_is_kept(pool: Path, monkeypat
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     said("build", pool, *SMALL)
     assert not list(pool.rglob("*.unfinished"))
+
+
+DOCS = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+
+
+@pytest.mark.parametrize("name", [*Source, *Corruption])
+def test_every_source_and_corruption_has_its_row_in_the_docs(name: str) -> None:
+    assert f"| `{name}` |" in DOCS

@@ -52,7 +52,7 @@ class Server:
 def task_of(toolkit: Toolkit, folder: Path, with_picture: bool = False) -> Task:
     store = PictureStore(folder)
     if with_picture:
-        shown = show_beside(ROW, store.add_drawn(Image.new("RGB", (40, 40))), Random(1), toolkit)
+        shown = show_beside(ROW, store.add_drawn(Image.new("RGB", (40, 40))), "a black square", Random(1), toolkit, 300)
     else:
         shown = show_earlier(ROW, Random(1), toolkit)
     messages, images = to_messages(shown.turns, store)

@@ -7,7 +7,7 @@ so a build that was interrupted goes on where it stopped when the same command i
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -92,7 +92,7 @@ class Builder:
         stage = Stage(
             others=[row for row in rows if row.image is None] or rows,
             harmful=[row for row in rows if row.refusing and row.image is None],
-            photos=[row.image for row in rows if row.image and row.pictured is None and not row.refusing],
+            photos=[row for row in rows if row.image and row.pictured is None and not row.refusing],
             draw=lambda text, rng: (draw(text, rng, fonts) if text else scene(rng)).image,
             toolkit=self.toolkit,
         )
@@ -110,7 +110,8 @@ class Builder:
                 prompt=messages,
                 images=images,
             )
-            yield Sample(shown, prompt, manner)
+            # Without its turns, which may hold drawn pictures, a shown row is small enough to keep thousands.
+            yield Sample(replace(shown, turns=()), prompt, manner)
 
     def _taught(self, queue: Sequence[Row], wanted: int, journal: Journal, tally: Tally) -> list[tuple[Sample, str]]:
         """Let the teacher reply until enough replies are good; a row without one makes room for the next spare row."""
@@ -138,7 +139,8 @@ class Builder:
 
     def _reply(self, sample: Sample, journal: Journal) -> Taught:
         judged_by = "" if self.judge is None else f"{self.judge.name} {self.judge.least}"
-        key = task_key(self.teacher.name, self.toolkit.hash, judged_by, sample.prompt.model_dump_json())
+        row, prompt = sample.shown.row.model_dump_json(), sample.prompt.model_dump_json()
+        key = task_key(self.teacher.name, self.toolkit.hash, judged_by, row, prompt)
         found = journal.found(key)
         if found is not None:
             return found

@@ -60,12 +60,15 @@ def import_source(
 
     Example: safer data import vlguard ~/downloads/VLGuard --out data
     """
+    from rich.progress import track
+
     from safer_training.data.pool import import_rows
 
     if folder is None and source is not Source.OWN:
         raise typer.BadParameter(f"where is the folder of {source}?", param_hint="FOLDER")
     with told():
-        number = import_rows(source, _found(source, folder or Path()), out)
+        found = track(_found(source, folder or Path()), str(source), total=None)
+        number = import_rows(source, found, out)
     typer.echo(f"{out}: {number} rows of {source}; go on with `safer data build {out}` or another source")
 
 

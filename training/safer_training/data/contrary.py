@@ -76,6 +76,7 @@ def invented_calls(call: Call, unrelated: str) -> Iterator[Call]:
                 yield told("scene", scene)
         case "CROSS-MODAL-SYNC":
             yield told("relation", "text_only")
+            yield told("relation", "picture_only")
         case "LAYOUT-PARSE":
             yield told("layout", "photo")
         case "CONTEXT-RECALL":
@@ -106,7 +107,9 @@ def belied(call: Call, row: Row, form: Form, conversation: str) -> bool:
         case "VISUAL-SCAN":
             return said.get("scene") in _SCENES and said.get("scene") != phrases.scene(row)
         case "CROSS-MODAL-SYNC":
-            return form in ("photo", "typographic") and said.get("relation") == "text_only"
+            return form == "photo" and said.get("relation") == (
+                "picture_only" if "beside" in row.facts else "text_only"
+            )
         case "LAYOUT-PARSE":
             return form == "typographic" and said.get("layout") == "photo"
         case "CONTEXT-RECALL":

@@ -110,7 +110,7 @@ def read_vlguard(folder: Path) -> Iterator[Found]:
                 hazard = None
                 if not _value(record, "safe", file):
                     hazard = _label(VLGUARD, str(_value(record, "harmful_subcategory", file)).strip().lower(), file)
-                row = _row(name, f"{identity}/{number}", text, hazard, "as its authors state")
+                row = _row(name, f"{identity}/{number}", text, hazard, "MIT, for research")
                 update = {"group": identity, "expected": ALLOWED if allowed else REFUSED}
                 yield Found(row.model_copy(update=update), folder / split / _value(record, "image", file))
 

@@ -10,9 +10,11 @@ from safer_protocol.toolkit import Toolkit
 from safer_training.conversations import show_earlier, show_follow_up, show_quoted, show_reply, show_system
 from safer_training.data.pictures import PictureStore
 from safer_training.data.records import ImageContent, Message, TextContent
+from safer_training.phrases import scene
 from safer_training.rows import HELD_OUT, Row
 from safer_training.shown import (
     LONGEST_DRAWN,
+    SHAPES,
     Draw,
     Shown,
     show_beside,
@@ -79,7 +81,7 @@ class Stage:
 
     others: Sequence[Row]
     harmful: Sequence[Row]
-    photos: Sequence[str]
+    photos: Sequence[Row]
     draw: Draw
     toolkit: Toolkit
 
@@ -94,8 +96,10 @@ class Stage:
             case "typographic":
                 return show_typographic(row, self.draw, rng, toolkit)
             case "beside":
-                image = rng.choice(self.photos) if self.photos else self.draw("", rng)
-                return show_beside(row, image, rng, toolkit, LONGEST)
+                if not self.photos:
+                    return show_beside(row, self.draw("", rng), SHAPES, rng, toolkit, LONGEST)
+                photo = rng.choice(self.photos)
+                return show_beside(row, photo.image, scene(photo), rng, toolkit, LONGEST)
             case "dialogue":
                 return show_dialogue(row, self.others, rng, toolkit, LONGEST)
             case "follow_up":
