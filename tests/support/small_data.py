@@ -16,7 +16,6 @@ from safer_training.render import draw
 from safer_training.rows import Row
 from safer_training.teacher import judge, teach
 
-
 HAZARD = "violent_crimes"
 
 

@@ -80,7 +80,7 @@ def first_checkpoint(curriculum: Curriculum, data: Path, out: Path, toolkit: Too
         if processes() > 1:
             raise RecipeError(f"build the model first: safer checkpoint build {built} --size {curriculum.model}")
         texts = [turn.text for row in read_part(data, "sft", SftRow) for turn in row.turns(data)]
-        build(built, curriculum.model, toolkit, texts)  # type: ignore[arg-type]
+        build(built, curriculum.model, toolkit, texts)
     return built
 
 

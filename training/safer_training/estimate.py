@@ -84,7 +84,7 @@ def _config(model: str) -> Any:
     from transformers import AutoConfig
 
     if model in SHAPES:
-        return model_config(model, _Tokens())  # type: ignore[arg-type]
+        return model_config(model, _Tokens())
     try:
         return AutoConfig.from_pretrained(model)
     except OSError as error:
