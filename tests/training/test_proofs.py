@@ -59,8 +59,11 @@ def data(tmp_path_factory: pytest.TempPathFactory, toolkit: Toolkit) -> Path:
     return folder
 
 
-def weights(checkpoint: Path) -> dict[str, Any]:
-    return load_file(checkpoint / "model.safetensors")
+def weights(out: Path) -> dict[str, Any]:
+    """Return what the last saved step holds, as float32: the checkpoint itself is rounded."""
+    step = out / "steps" / f"checkpoint-{steps_done(out)}"
+    (file,) = step.glob("*model.safetensors")
+    return load_file(file)
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -72,8 +75,9 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **changes}
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "grpo"])
-@pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("name", "adapters"), [("sft", False), ("sft", True), ("dpo", False), ("dpo", True), ("grpo", False)]
+)
 def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(
     name: Any, adapters: bool, tmp_path: Path, data: Path, untrained: Path, toolkit: Toolkit
 ) -> None:
@@ -83,10 +87,13 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(
     train_stage(stage, data, untrained, whole, toolkit, quiet=True)
     shutil.copytree(whole / "steps" / "checkpoint-2", stopped / "steps" / "checkpoint-2")
     train_stage(stage, data, untrained, stopped, toolkit, quiet=True, resume=True)
-    first, begun = weights(whole), weights(untrained)
-    assert any(not torch.equal(first[key], begun[key]) for key in begun), "nothing was learnt"
-    for key, value in weights(stopped).items():
+    first, again = weights(whole), weights(stopped)
+    early = load_file(next((whole / "steps" / "checkpoint-2").glob("*model.safetensors")))
+    assert any(not torch.equal(first[key], early[key]) for key in first), "nothing was learnt after the stop"
+    assert first.keys() == again.keys()
+    for key, value in again.items():
         assert torch.equal(value, first[key]), key
+    assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_kill_9_and_resume(tmp_path: Path, data: Path, untrained: Path, toolkit: Toolkit) -> None:
@@ -129,7 +136,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, untrained
     assert done.returncode == 0, done.stderr[-3000:]
     # One process makes two passes of two rows of each batch, in which rows of unequal length lie.
     train_stage(sft_section(recipe), data, untrained, tmp_path / "one", toolkit, quiet=True)
-    one, begun = weights(tmp_path / "one"), weights(untrained)
-    moved = max(float((one[key].float() - begun[key].float()).abs().max()) for key in one)
-    for key, value in weights(out).items():
-        assert float((value.float() - one[key].float()).abs().max()) < 0.05 * moved, key
+    one, two = weights(tmp_path / "one"), weights(out)
+    early = load_file(tmp_path / "one" / "steps" / "checkpoint-2" / "model.safetensors")
+    moved = max(float((one[key] - early[key]).abs().max()) for key in one)
+    for key, value in two.items():
+        assert float((value - one[key]).abs().max()) < 0.02 * moved, key

@@ -69,9 +69,7 @@ class PolicyTrainer(Resumable, GRPOTrainer):  # type: ignore[misc]
                     **picture_rows(given, start, end),
                 ).logits[:, :-1]
             written = input_ids[start:end, -logits_to_keep:]
-            barred = barred_tokens(
-                self.machine, written, logits.shape[-1], self.max_completion_length, self.eos_token_ids
-            )
+            barred = barred_tokens(self.machine, written, logits.shape[-1], self.max_completion_length)
             log_q = (logits.float() / self.temperature).masked_fill(barred, float("-inf")).log_softmax(-1)
             logps.append(log_q.gather(-1, written.unsqueeze(-1)).squeeze(-1))
             entropies.append(-(log_q.exp() * log_q.masked_fill(barred, 0.0)).sum(-1))
@@ -96,7 +94,7 @@ def picture_rows(given: dict[str, Any], start: int, end: int) -> dict[str, Any]:
     }
 
 
-def barred_tokens(machine: Machine, written: Tensor, width: int, limit: int, ends: Sequence[int]) -> Tensor:
+def barred_tokens(machine: Machine, written: Tensor, width: int, limit: int) -> Tensor:
     """Return [rows, tokens, width] whether a token was barred where a completion was written; nothing is, behind its end.
 
     What the machine would not have let through raises ValueError: then something else wrote it.
