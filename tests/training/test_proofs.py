@@ -63,7 +63,8 @@ def weights(out: Path) -> dict[str, Any]:
     """Return what the last saved step holds, as float32: the checkpoint itself is rounded."""
     step = out / "steps" / f"checkpoint-{steps_done(out)}"
     (file,) = step.glob("*model.safetensors")
-    return load_file(file)
+    found: dict[str, Any] = load_file(file)
+    return found
 
 
 def command(*arguments: str | Path) -> list[str]:
