@@ -27,6 +27,7 @@ from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.prompt import pictures
 from safer_protocol.toolkit import Toolkit
 from safer_training.data.records import GrpoRow
+from safer_training.errors import RecipeError
 from safer_training.judge import HttpJudge
 from safer_training.prompts import to_messages
 from safer_training.recipe import GrpoStage
@@ -69,9 +70,7 @@ class PolicyTrainer(Resumable, GRPOTrainer):  # type: ignore[misc]
                     **picture_rows(given, start, end),
                 ).logits[:, :-1]
             written = input_ids[start:end, -logits_to_keep:]
-            barred = barred_tokens(
-                self.machine, written, logits.shape[-1], self.max_completion_length, self.eos_token_ids
-            )
+            barred = barred_tokens(self.machine, written, logits.shape[-1], self.max_completion_length)
             log_q = (logits.float() / self.temperature).masked_fill(barred, float("-inf")).log_softmax(-1)
             logps.append(log_q.gather(-1, written.unsqueeze(-1)).squeeze(-1))
             entropies.append(-(log_q.exp() * log_q.masked_fill(barred, 0.0)).sum(-1))
@@ -96,8 +95,8 @@ def picture_rows(given: dict[str, Any], start: int, end: int) -> dict[str, Any]:
     }
 
 
-def barred_tokens(machine: Machine, written: Tensor, width: int, limit: int, ends: Sequence[int]) -> Tensor:
-    """Return [rows, tokens, width] whether a token was barred where a completion was written; nothing is, behind its end.
+def barred_tokens(machine: Machine, written: Tensor, width: int, limit: int) -> Tensor:
+    """Return [rows, tokens, width] whether a token was barred where a completion was written; behind its end all others are.
 
     What the machine would not have let through raises ValueError: then something else wrote it.
     """
@@ -106,8 +105,8 @@ def barred_tokens(machine: Machine, written: Tensor, width: int, limit: int, end
         cursor = machine.start(limit=limit)
         for place, token in enumerate(tokens):
             if cursor.finished:
-                barred[row, place:] = False
-                break
+                barred[row, place, token] = False
+                continue
             barred[row, place, torch.from_numpy(cursor.allowed().ids).long()] = False
             cursor.advance(token)
     return barred.to(written.device)
@@ -140,6 +139,8 @@ def train_grpo(
     shared = arguments(stage, len(taken), out, quiet=quiet, wandb=wandb)
     machine = machine_of(toolkit, begun.tokenizer) if stage.constrained else None
     if machine is not None:
+        if machine.least() > stage.completion:
+            raise RecipeError(f"completion: a reply may need {machine.least()} tokens")
         begun.model.generate = constrain(begun.model.generate, machine, stage.completion)
     judge = HttpJudge(**stage.judge.model_dump()) if stage.judge else None
     trainer = PolicyTrainer(

@@ -114,21 +114,27 @@ class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with a weight for every token."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Have passes of one update averaged: the loss is a mean already, whatever the model would do with a count of tokens."""
+        """Have the weights of an update counted beforehand, whatever the model does with such a count."""
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = True
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: Any) -> Tensor:
+        """Return the weight of all tokens of an update, over its passes and all processes."""
+        weight = sum((sample["loss_weights"].sum() for sample in batch_samples), torch.tensor(0.0))
+        total: Tensor = self.accelerator.gather(weight.to(device)).sum()
+        return total
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the weighted loss over the completion, the only columns for which logits are computed.
+        """Return the share of a pass in the weighted loss of its update; only the completion's logits are computed.
 
-        Gradients are averaged over processes, so weights are too: several processes then learn what one would.
+        Gradients are averaged over processes, hence the factor: several processes, or passes, then learn what one would.
         """
         labels, weights = inputs.pop("labels"), inputs.pop("loss_weights")
         outputs = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1)
-        total = self.accelerator.reduce(weights.sum(), reduction="mean")
-        loss = weighted_loss(outputs.logits[:, :-1], labels, weights, total)
+        loss = weighted_loss(outputs.logits[:, :-1], labels, weights, num_items_in_batch)
+        loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
