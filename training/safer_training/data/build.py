@@ -65,7 +65,7 @@ class Builder:
             journal.close()
         sft = [SftRow(**_shared(sample), reply=reply) for sample, reply in taught]
         self._write("sft", sft)
-        dpo = [row for _, row in zip(range(sizes.dpo), self._pairs(taught, sizes.dpo), strict=False)]
+        dpo = list(self._pairs(taught, sizes.dpo))
         if len(dpo) < sizes.dpo:
             raise DataError(f"the SFT rows gave {len(dpo)} preference pairs, not {sizes.dpo}: ask for fewer")
         self._write("dpo", dpo)

@@ -138,9 +138,8 @@ def build(
     counts = ", ".join(f"{part} {number}" for part, number in card.rows.items())
     removed = ", ".join(f"{number} {reason}" for reason, number in card.removed.items())
     typer.echo(f"{folder}: {counts}; removed {removed}")
-    typer.echo(
-        f"replies made by templates: {card.template_share:.0%}, the others by {card.teacher}; see {folder}/README.md"
-    )
+    made = "replies made by templates: all of them" if card.template_share == 1.0 else f"replies by {card.teacher}"
+    typer.echo(f"{made}; see {folder}/README.md")
 
 
 @data.command()
