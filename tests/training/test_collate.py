@@ -1,5 +1,6 @@
 """Batches: prompts left, completions right, labels on completions alone, weights where the decision is."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ def collator(rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit, 
     return Collator(rows, recipe.model_copy(update=shares), tokenizer, toolkit, pseudo_draw(0.05), None)
 
 
+def drawn(numbers: Iterable[int], step: int = 0) -> list[dict[str, int]]:
+    return [{"row": number, "step": step, "place": place} for place, number in enumerate(numbers)]
+
+
 def test_padding_aligns_completions() -> None:
     batch = pad([[1, 2, 3], [4]], [Target([5], [1.0]), Target([6, 7], [0.5, 1.0])], pad_id=0, image_id=3)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 5, 0], [0, 0, 4, 6, 7]]
@@ -45,7 +50,7 @@ def test_decisive_tokens_weigh_most(tokenizer: Any) -> None:
 
 
 def test_whole_replies_in_a_batch_parse(rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit) -> None:
-    batch = collator(rows, recipe, tokenizer, toolkit, whole=1, pictures=0)([{"row": n} for n in range(0, 800, 100)])
+    batch = collator(rows, recipe, tokenizer, toolkit, whole=1, pictures=0)(drawn(range(0, 800, 100)))
     for labels in batch["labels"]:
         ids = [token for token in labels.tolist() if token != IGNORED]
         assert ids[-1] == tokenizer.eos_token_id
@@ -56,7 +61,7 @@ def test_whole_replies_in_a_batch_parse(rows: list[Row], recipe: Recipe, tokeniz
 
 
 def test_heads_end_after_the_decision(rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit) -> None:
-    batch = collator(rows, recipe, tokenizer, toolkit, whole=0, pictures=0)([{"row": n} for n in range(8)])
+    batch = collator(rows, recipe, tokenizer, toolkit, whole=0, pictures=0)(drawn(range(8)))
     for labels in batch["labels"]:
         text = tokenizer.decode([token for token in labels.tolist() if token != IGNORED])
         assert text.startswith("<plan>\ncategory=")
@@ -68,7 +73,7 @@ def test_pictures_bring_their_cells(
     rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit, readings: float
 ) -> None:
     made = collator(rows, recipe, tokenizer, toolkit, pictures=1, readings=readings)
-    batch = made([{"row": n} for n in range(0, 60, 10)])
+    batch = made(drawn(range(0, 60, 10)))
     pads = (batch["input_ids"] == tokenizer.convert_tokens_to_ids(IMAGE_PAD)).sum(-1)
     assert pads.tolist() == (batch["image_grid_thw"].prod(-1) // 4).tolist()
     assert len(batch["pixel_values"]) == pads.sum()
@@ -81,9 +86,11 @@ def test_the_loss_is_a_weighted_mean() -> None:
     logits = torch.zeros(1, 2, 4)
     logits[0, 0, 1] = 50.0
     labels, weights = torch.tensor([[1, 2]]), torch.tensor([[3.0, 1.0]])
-    assert weighted_loss(logits, labels, weights).item() == pytest.approx(torch.tensor(4.0).log().item() / 4)
+    assert weighted_loss(logits, labels, weights, weights.sum()).item() == pytest.approx(
+        torch.tensor(4.0).log().item() / 4
+    )
     assert weighted_loss(
-        logits, torch.tensor([[1, IGNORED]]), weights * torch.tensor([[1.0, 0.0]])
+        logits, torch.tensor([[1, IGNORED]]), weights * torch.tensor([[1.0, 0.0]]), weights.sum()
     ).item() == pytest.approx(0)
 
 

@@ -144,7 +144,7 @@ def test_recipes_that_ship_are_read_by_name(path: Path) -> None:
 @pytest.mark.parametrize("change", [{"steps": 0}, {"pictures": 2}, {"colour": "red"}, {"size": "9m"}])
 def test_a_bad_recipe_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(yaml.safe_dump({**short(3).model_dump(), **change}))
+    path.write_text(yaml.safe_dump({"name": "bad", "shown": {**short(3).model_dump(), **change}}))
     with pytest.raises(RecipeError):
         read_recipe(path)
 

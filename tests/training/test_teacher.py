@@ -11,13 +11,14 @@ from safer_protocol.plan import Depth, Topology
 from safer_protocol.text import parse, print_reply
 from safer_protocol.toolkit import Toolkit, default_toolkit
 from safer_protocol.verify import verify
+from safer_training.conversations import show_conversation, show_follow_up
 from safer_training.generate import generate
 from safer_training.rows import Row
 from safer_training.shown import show_dialogue, show_picture, show_reading, show_text
 from safer_training.teacher import Form, clip, decision_of, judge, teach
 
 ROWS = generate()
-FORMS: tuple[Form, ...] = ("text", "typographic", "photo", "dialogue")
+FORMS: tuple[Form, ...] = ("text", "typographic", "photo", "dialogue", "earlier", "quoted", "system", "reply")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -74,7 +75,9 @@ def test_however_a_row_is_shown_its_reply_verifies(seed: int) -> None:
         show_dialogue(row, rows, rng, toolkit),
         show_picture(row, lambda text, _: ("picture", text), rng, toolkit),
         show_reading(row, lambda text, _: ("picture", text), rng, toolkit),
+        show_conversation(row, rows, rng, toolkit),
+        show_follow_up(row, rows[-1], rng, toolkit),
     )
     for one in shown:
-        assert one.turns[-1].role == "user"
+        assert one.turns[-1].role == ("assistant" if one.form == "reply" else "user")
         assert verify(one.reply, toolkit).valid

@@ -48,6 +48,34 @@ a picture of it. The generator's contrast pairs were written with over-refusal t
 """
 
 
+_STAGE_CARD = """---
+license: apache-2.0
+pipeline_tag: image-text-to-text
+library_name: transformers
+---
+# A SaFeR checkpoint after the stage `{stage}`
+
+- Recipe `{recipe}` (in `recipe.yaml`), {rows} rows with SHA-256 `{data}`, {steps} steps in all stages together.
+- Protocol `{protocol}`: a server of another protocol refuses this checkpoint.
+
+It has not been measured yet: `safer train evaluate` or the report of `safer train all` says what it can do. Until then it guards
+nothing.
+"""
+
+
+def write_stage_card(directory: Path, stamp: Stamp, rows: int) -> None:
+    """Write the `README.md` of a checkpoint that nothing has measured."""
+    text = _STAGE_CARD.format(
+        stage=stamp.stage,
+        recipe=stamp.recipe,
+        rows=rows,
+        data=stamp.data_hash,
+        steps=stamp.steps,
+        protocol=stamp.protocol_hash,
+    )
+    (directory / "README.md").write_text(text)
+
+
 def write_card(directory: Path, stamp: Stamp, evaluation: Evaluation) -> None:
     """Write `README.md` and `evaluation.json` into a checkpoint's directory."""
     (directory / "evaluation.json").write_text(to_json(evaluation))

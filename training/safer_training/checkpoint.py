@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from safer_protocol.toolkit import Toolkit
 from safer_training.errors import RecipeError
-from safer_training.stamp import Stamp, read_stamp
+from safer_training.stamp import STAMP_FILE, Stamp, read_stamp
 
 Size = Literal["1m", "5m"]
 
@@ -96,6 +96,19 @@ def image_processor() -> Any:
     )
 
 
+def load_image_processor(directory: Path, min_pixels: int | None = None, max_pixels: int | None = None) -> Any:
+    """Load a checkpoint's image processor; areas that are given replace its own."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    processor = Qwen2VLImageProcessorPil.from_pretrained(str(directory))
+    size = dict(processor.size)
+    processor.size = {
+        "shortest_edge": min_pixels or size["shortest_edge"],
+        "longest_edge": max_pixels or size["longest_edge"],
+    }
+    return processor
+
+
 def new_model(size: Size, tokenizer: Any, seed: int = 0) -> Any:
     """Return an untrained model in float32, the same for the same seed."""
     import torch
@@ -105,8 +118,8 @@ def new_model(size: Size, tokenizer: Any, seed: int = 0) -> Any:
     return Qwen2_5_VLForConditionalGeneration(model_config(size, tokenizer)).float()
 
 
-def save(directory: Path, model: Any, tokenizer: Any, stamp: Stamp) -> None:
-    """Write a checkpoint that transformers and vLLM can load, weights as bfloat16."""
+def save(directory: Path, model: Any, tokenizer: Any, stamp: Stamp, processor: Any = None) -> None:
+    """Write a checkpoint that transformers and vLLM can load, weights as bfloat16, by default with the small image processor."""
     import copy
 
     import torch
@@ -114,18 +127,23 @@ def save(directory: Path, model: Any, tokenizer: Any, stamp: Stamp) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    image_processor().save_pretrained(directory)
+    (processor or image_processor()).save_pretrained(directory)
     stamp.write(directory)
 
 
-def load(directory: Path, toolkit: Toolkit) -> tuple[Any, Any, Stamp]:
-    """Load model (float32) and tokenizer of a checkpoint that was made for this protocol; raise `ProtocolMismatchError`."""
-    import torch
+def load(directory: Path, toolkit: Toolkit, *, dtype: str = "float32", adopt: bool = False) -> tuple[Any, Any, Stamp]:
+    """Load model and tokenizer of a checkpoint that was made for this protocol; raise `ProtocolMismatchError`.
+
+    With `adopt` a Qwen2.5-VL that was made for no protocol may be loaded too, from a folder or from the hub.
+    """
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-    stamp = read_stamp(directory, toolkit)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(directory), stamp
+    if adopt and not (directory / STAMP_FILE).is_file():
+        stamp = Stamp(protocol_hash=toolkit.hash, size=directory.name, stage="untrained")
+    else:
+        stamp = read_stamp(directory, toolkit)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(str(directory), dtype=dtype)
+    return model, AutoTokenizer.from_pretrained(str(directory)), stamp
 
 
 def build(directory: Path, size: Size, toolkit: Toolkit, texts: list[str], seed: int = 0) -> None:

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from safer_protocol.plan import Plan
-from safer_protocol.prompt import IMAGE_PAD, TURN_CLOSE, encode_prompt, pictures
+from safer_protocol.prompt import IMAGE_PAD, TURN_CLOSE, Turn, encode_prompt, pictures
 from safer_protocol.reply import Reply
 from safer_protocol.text import PLAN_OPEN, TRACE_OPEN, print_call, print_head, print_plan, print_reply
 from safer_protocol.toolkit import Toolkit
+from safer_training.checkpoint import MERGE
+from safer_training.conversations import show_conversation
 from safer_training.glyphs import Cells
 from safer_training.recipe import Recipe
 from safer_training.rows import Row
-from safer_training.shown import Draw, Shown, show_dialogue, show_picture, show_reading, show_text
+from safer_training.shown import Draw, Shown, show_picture, show_reading, show_text
 
 IGNORED = -100
 _DECISIVE = re.compile(r"\b(?:category|risk|verdict|level)=(\w+)")
@@ -102,6 +104,21 @@ def pad(prompts: Sequence[list[int]], targets: Sequence[Target], pad_id: int, im
     }
 
 
+def encode_prompts(
+    tokenizer: Any, processor: Any, conversations: Sequence[Sequence[Turn]]
+) -> tuple[list[list[int]], dict[str, Any]]:
+    """Return the token ids of every conversation, and the tensors of all pictures in a row, none where there are none."""
+    drawn = [pictures(turns) for turns in conversations]
+    images = [image for one in drawn for image in one]
+    inputs = picture_inputs(images, processor) if images else {}
+    counts = iter((inputs["image_grid_thw"].prod(-1) // MERGE**2).tolist() if images else [])
+    ids = [
+        encode_prompt(tokenizer, turns, [next(counts) for _ in one])
+        for turns, one in zip(conversations, drawn, strict=True)
+    ]
+    return ids, dict(inputs)
+
+
 class Collator:
     """Makes a batch of row numbers into the inputs of a step."""
 
@@ -113,29 +130,28 @@ class Collator:
         toolkit: Toolkit,
         draw: Draw,
         processor: Any,
-        first: int = 0,
     ) -> None:
-        """Keep what batches are made of; `first` is the number of steps done before, so that a resumed run goes on afresh."""
+        """Keep what batches are made of."""
         self.rows, self.recipe, self.tokenizer, self.toolkit = rows, recipe, tokenizer, toolkit
         self.draw, self.processor = draw, processor
-        self.rng = Random(f"{recipe.seed} {first}")
         self.image_id: int = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Tensor]:
-        """Show the rows, all as pictures or all as text, and all whole or all up to the decision, to waste no padding."""
-        rng, recipe = self.rng, self.recipe
+        """Show the rows, all as pictures or all as text, and all whole or all up to the decision, to waste no padding.
+
+        Chance depends on the step and the place in it alone: a resumed run, or one of several processes, shows the same.
+        """
+        rng, recipe = Random(f"{self.recipe.seed} {batch[0]['step']}"), self.recipe
         as_pictures, whole = rng.random() < recipe.pictures, rng.random() < recipe.whole
         reading = as_pictures and rng.random() < recipe.readings
-        shown = [self._show(self.rows[item["row"]], as_pictures, reading) for item in batch]
-        drawn = [pictures(one.turns) for one in shown]
-        inputs = picture_inputs([image for images in drawn for image in images], self.processor) if as_pictures else {}
-        counts = (inputs["image_grid_thw"].prod(-1) // 4).tolist() if as_pictures else []
-        prompts, targets = [], []
-        for one, images in zip(shown, drawn, strict=True):
-            taken, counts = counts[: len(images)], counts[len(images) :]
-            prompts.append(self._noisy(encode_prompt(self.tokenizer, one.turns, taken)))
-            targets.append(self._target(one.reply, whole, reading))
-        return {**pad(prompts, targets, self.tokenizer.pad_token_id, self.image_id), **inputs}
+        rngs = [Random(f"{recipe.seed} {item['step']} {item['place']}") for item in batch]
+        shown = [
+            self._show(self.rows[item["row"]], as_pictures, reading, one) for item, one in zip(batch, rngs, strict=True)
+        ]
+        prompts, inputs = encode_prompts(self.tokenizer, self.processor, [one.turns for one in shown])
+        noisy = [self._noisy(ids, one) for ids, one in zip(prompts, rngs, strict=True)]
+        targets = [self._target(one.reply, whole, reading) for one in shown]
+        return {**pad(noisy, targets, self.tokenizer.pad_token_id, self.image_id), **inputs}
 
     def _target(self, reply: Reply, whole: bool, reading: bool) -> Target:
         if reading:
@@ -143,18 +159,18 @@ class Collator:
         text = print_reply(reply, self.toolkit) if whole else head_text(reply.plan)
         return encode_target(self.tokenizer, text, self.recipe.fixed_weight, ended=whole)
 
-    def _show(self, row: Row, as_picture: bool, reading: bool) -> Shown:
+    def _show(self, row: Row, as_picture: bool, reading: bool, rng: Random) -> Shown:
         if reading:
-            return show_reading(row, self.draw, self.rng, self.toolkit)
+            return show_reading(row, self.draw, rng, self.toolkit)
         if as_picture:
-            return show_picture(row, self.draw, self.rng, self.toolkit)
-        if self.rng.random() < self.recipe.dialogues:
-            return show_dialogue(row, self.rows, self.rng, self.toolkit)
-        return show_text(row, self.rng, self.toolkit)
+            return show_picture(row, self.draw, rng, self.toolkit)
+        if rng.random() < self.recipe.dialogues:
+            return show_conversation(row, self.rows, rng, self.toolkit)
+        return show_text(row, rng, self.toolkit)
 
-    def _noisy(self, ids: list[int]) -> list[int]:
+    def _noisy(self, ids: list[int], rng: Random) -> list[int]:
         """Drop or replace some ordinary tokens of two prompts in three; special tokens stay."""
-        rng, first_special = self.rng, len(self.tokenizer) - len(self.tokenizer.added_tokens_decoder)
+        first_special = len(self.tokenizer) - len(self.tokenizer.added_tokens_decoder)
         if rng.random() < 0.33:
             return ids
         kept = []

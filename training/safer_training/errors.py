@@ -3,7 +3,8 @@
 TrainingError
 ├── DataError               rows that cannot be read or used
 ├── ProtocolMismatchError   a checkpoint made for another protocol
-└── RecipeError             a recipe that asks for something impossible
+├── RecipeError             a recipe that asks for something impossible
+└── TeacherError            a teacher or judge that does not answer
 """
 
 
@@ -21,3 +22,7 @@ class ProtocolMismatchError(TrainingError):
 
 class RecipeError(TrainingError):
     """A recipe that asks for something impossible."""
+
+
+class TeacherError(TrainingError):
+    """A teacher or judge that does not answer."""

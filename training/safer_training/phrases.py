@@ -76,6 +76,11 @@ REASONS: Mapping[str, str] = {
     "jailbreak": "manipulated",
     "prompt_injection": "manipulated",
 }
+RECALLED: Mapping[str, str] = {
+    "earlier": "the request stands in an earlier turn",
+    "reply": "the last message is a reply to be judged",
+}
+QUOTED_IN: Mapping[str, str] = {"quoted": "document", "system": "system"}
 VICTIMS: Mapping[str, str] = {
     "violent_crimes": "person",
     "indiscriminate_weapons": "public",
@@ -111,22 +116,25 @@ def fields(
     sure = 90 + chance % 9
     match name:
         case "OCR-EXTRACT":
-            return {"found": True, "text": text}
+            return {"found": True, "text": row.pictured or text}
         case "LAYOUT-PARSE":
             return {"layout": "typographic", "blanks": False}
         case "VISUAL-SCAN":
             return {"scene": scene(row), "sensitive": False}
+        case "CROSS-MODAL-SYNC" if "beside" in row.facts:
+            return {"relation": "text_only", "summary": "the picture adds nothing to the request"}
         case "CROSS-MODAL-SYNC":
             return {"relation": "complementary", "summary": "the text asks about the picture"}
         case "CONTEXT-RECALL":
-            return {"relevant": True, "summary": "earlier turns lead up to this request"}
+            return {"relevant": True, "summary": RECALLED.get(form, "earlier turns lead up to this request")}
         case "QUOTE-TRACE":
-            return {"source": "user", "instruction": True, "excerpt": text}
+            return {"source": QUOTED_IN.get(form, "user"), "instruction": True, "excerpt": text}
         case "KEYWORD-FLAGGING":
             return {"flagged": not calm or alarming(text), "terms": terms(text)}
         case "INTENT-RADAR":
             intent = "ambiguous" if verdict is Decision.CLARIFY else "benign" if calm else "harmful"
-            evidence = "a harmless request" if calm else f"asks for {deed}"
+            kind, does = ("reply", "supports") if form == "reply" else ("request", "asks for")
+            evidence = f"a harmless {kind}" if calm else f"{does} {deed}"
             return {"intent": intent, "confidence": sure, "evidence": evidence}
         case "RISK-SCORER":
             score = {Risk.NONE: 2, Risk.LOW: 15, Risk.MEDIUM: 45, Risk.HIGH: 80, Risk.CRITICAL: 95}[risk]
@@ -180,8 +188,10 @@ def _decision_fields(name: str, text: str, category: str, verdict: Decision) -> 
 
 
 def scene(row: Row) -> str:
-    """Describe a picture from its facts."""
+    """Describe a picture from its facts, or one that merely stands beside a request."""
     facts = row.facts
+    if "beside" in facts:
+        return str(facts["beside"])
     match row.set:
         case "sign_digits":
             return "a hand showing a digit"
@@ -193,6 +203,8 @@ def scene(row: Row) -> str:
             return "a playing card"
         case "noto_emoji":
             return "an emoji"
+        case "beavertails_v" | "spa_vl" | "mm_safetybench" | "vlguard":
+            return "a picture that belongs to the request"
     return "a photo of " + str(facts.get("folder", "everyday things")).replace("_", " ")
 
 
@@ -218,9 +230,13 @@ def _expert(text: str) -> str:
     )
 
 
-def answer(row: Row, verdict: Decision, category: str, chance: int) -> str:
+def answer(row: Row, form: str, verdict: Decision, category: str, chance: int) -> str:
     """Return the answer that goes with a verdict: a known answer where the facts give one, else a short honest template."""
     deed = DEEDS[category]
+    if form == "reply" and verdict is Decision.ALLOW:
+        return "This reply may be shown."
+    if form == "reply" and verdict is Decision.REFUSE:
+        return f"I won't pass this reply on: it would support {deed}."
     match verdict:
         case Decision.REFUSE:
             opening = (
@@ -241,7 +257,7 @@ def answer(row: Row, verdict: Decision, category: str, chance: int) -> str:
                 "I can share general information, not advice for your case. Collect the facts, compare reliable sources "
                 f"and talk to a {_expert(row.text)} before you decide."
             )
-    if row.image is not None and row.answer is not None:
+    if row.answer is not None:
         return f"The answer is {row.answer}."
     return _acknowledgement(row.text, chance)
 

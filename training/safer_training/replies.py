@@ -9,10 +9,10 @@ from torch import Tensor
 from safer_protocol.constrain.cache import compile_blocks
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.vocabulary import Vocabulary
-from safer_protocol.prompt import IMAGE_PAD, Turn, encode_prompt, pictures
+from safer_protocol.prompt import IMAGE_PAD, Turn
 from safer_protocol.toolkit import Toolkit
-from safer_training.checkpoint import image_processor, load
-from safer_training.collate import Target, pad, picture_inputs
+from safer_training.checkpoint import load, load_image_processor
+from safer_training.collate import Target, encode_prompts, pad
 
 _HEAD_LINES = 2
 """`<plan>` and the head of the plan: all that decides."""
@@ -28,7 +28,7 @@ class Writer:
         self.model.eval()
         vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
         self.machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
-        self.processor = image_processor()
+        self.processor = load_image_processor(checkpoint)
         self.image_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
     def write(self, conversations: Sequence[Sequence[Turn]], head_only: bool = False) -> list[str]:
@@ -64,14 +64,7 @@ class Writer:
         return [text.decode() for text in texts]
 
     def _inputs(self, conversations: Sequence[Sequence[Turn]]) -> dict[str, Tensor]:
-        drawn = [pictures(turns) for turns in conversations]
-        images = [image for one in drawn for image in one]
-        inputs = picture_inputs(images, self.processor) if images else {}
-        counts = (inputs["image_grid_thw"].prod(-1) // 4).tolist() if images else []
-        prompts = []
-        for turns, one in zip(conversations, drawn, strict=True):
-            prompts.append(encode_prompt(self.tokenizer, turns, counts[: len(one)]))
-            counts = counts[len(one) :]
+        prompts, inputs = encode_prompts(self.tokenizer, self.processor, conversations)
         padded = pad(prompts, [Target([], [])] * len(prompts), self.tokenizer.pad_token_id, self.image_id)
         del padded["labels"], padded["loss_weights"]
         return {**padded, **inputs}

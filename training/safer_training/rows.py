@@ -11,7 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safer_protocol.decision import Decision
 from safer_training.errors import DataError
 
-HELD_OUT = frozenset({"xstest", "figstep", "jbb_benign", "jbb_harmful"})
+HELD_OUT = frozenset(
+    (
+        *("xstest", "figstep", "jbb_benign", "jbb_harmful"),
+        *("beavertails_v_evaluation", "spa_vl_test", "mm_safetybench", "vlguard_test"),
+    )
+)
 """Sets that are never trained on."""
 DEV_SHARE = 11
 """Per cent of the groups of the other sets that are kept for development."""
@@ -36,6 +41,9 @@ class Row(BaseModel):
     answer: str | None = None
     facts: dict[str, str | int | list[str]] = {}
     group: str | None = None
+    licence: str = "unknown"
+    pictured: str | None = None
+    """The text that the picture shows where that is the request; None for a photo."""
 
     @property
     def text(self) -> str:
@@ -72,7 +80,7 @@ def group_of(row: Row) -> str:
         return row.uid.rsplit("/", 1)[0]
     if row.set in _GROUP_BY_CATEGORY:
         return f"{row.set}:{row.category}"
-    return f"{row.set}:{_words(row.text)[:40]}"
+    return f"{row.set}:{words(row.text)[:40]}"
 
 
 def side_of(row: Row) -> Side:
@@ -88,11 +96,11 @@ def split(rows: Iterable[Row]) -> dict[Side, list[Row]]:
     for row in without_copies(rows):
         sides[side_of(row)].append(row)
     guarded = {shingle for row in sides["held_out"] for shingle in _shingles(row.text)}
-    exams = {_words(row.text) for row in sides["held_out"]}
+    exams = {words(row.text) for row in sides["held_out"]}
     for side in ("train", "dev"):
         sides[side] = [row for row in sides[side] if not _is_close(row.text, guarded, exams)]
-    exams = {_words(row.text) for row in sides["dev"]}
-    sides["train"] = [row for row in sides["train"] if row.image or _words(row.text) not in exams]
+    exams = {words(row.text) for row in sides["dev"]}
+    sides["train"] = [row for row in sides["train"] if row.image or words(row.text) not in exams]
     return sides
 
 
@@ -101,7 +109,7 @@ def without_copies(rows: Iterable[Row]) -> list[Row]:
     seen: set[tuple[str, str]] = set()
     kept = []
     for row in rows:
-        key = (row.set if row.set in HELD_OUT else "", _words(row.text))
+        key = (row.set if row.set in HELD_OUT else "", words(row.text))
         if row.image is None and key in seen:
             continue
         seen.add(key)
@@ -109,26 +117,27 @@ def without_copies(rows: Iterable[Row]) -> list[Row]:
     return kept
 
 
-def digest(rows: Sequence[Row]) -> str:
+def digest(rows: Sequence[BaseModel]) -> str:
     """SHA-256 of the rows, whatever their order."""
     lines = sorted(json.dumps(row.model_dump(mode="json"), sort_keys=True) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _is_close(text: str, guarded: set[str], exams: set[str]) -> bool:
-    if _words(text) in exams:
+    if words(text) in exams:
         return True
     shingles = _shingles(text)
     return bool(shingles) and len(shingles & guarded) > _MOST_SHARED * len(shingles)
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """Return the words of a text in lower case, without punctuation."""
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
 def _shingles(text: str) -> set[str]:
-    words = _words(text).split()
-    return {" ".join(words[start : start + _SHINGLE]) for start in range(len(words) - _SHINGLE + 1)}
+    parts = words(text).split()
+    return {" ".join(parts[start : start + _SHINGLE]) for start in range(len(parts) - _SHINGLE + 1)}
 
 
 def _bucket(group: str) -> int:

@@ -7,7 +7,6 @@
    stage goes on with drawn pictures and the tower itself.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +17,30 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
-from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from safer_protocol.toolkit import Toolkit
+from safer_training.batches import SftBatches
 from safer_training.checkpoint import MERGE, image_processor, load, save
 from safer_training.collate import IGNORED, Collator
+from safer_training.data.records import SftRow
 from safer_training.glyphs import BLANK, CHARACTERS, Cells, embed, glyph_table, pseudo_picture
 from safer_training.letters import load_tower
-from safer_training.recipe import Recipe
+from safer_training.recipe import Recipe, SftStage
 from safer_training.rows import Row, digest
 from safer_training.shown import Draw
-
-STEPS_DIR = "steps"
-LOG_FILE = "log.jsonl"
+from safer_training.stage import (
+    LOG_FILE,
+    STEPS_DIR,
+    JsonLog,
+    Resumable,
+    adapters,
+    arguments,
+    begin,
+    chosen,
+    run,
+    steps_done,
+)
 
 
 class GlyphTower(nn.Module):
@@ -95,47 +104,74 @@ def schedule_rows(rows: Sequence[Row], recipe: Recipe) -> list[int]:
     return order
 
 
-def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Mean cross-entropy by weight; `logits` [rows, columns, vocabulary], `labels` and `weights` [rows, columns]."""
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor) -> Tensor:
+    """Cross-entropy times weight over `total`; `logits` [rows, columns, vocabulary], `labels` and `weights` [rows, columns]."""
     losses = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
-    return (losses * weights.flatten()).sum() / weights.sum()
+    return (losses * weights.flatten()).sum() / total
 
 
-class WeightedTrainer(SFTTrainer):  # type: ignore[misc]
+class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with a weight for every token."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Have the weights of an update counted beforehand, whatever the model does with such a count."""
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: Any) -> Tensor:
+        """Return the weight of all tokens of an update, over its passes and all processes."""
+        weight = sum((sample["loss_weights"].sum() for sample in batch_samples), torch.tensor(0.0))
+        total: Tensor = self.accelerator.gather(weight.to(device)).sum()
+        return total
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the weighted loss over the completion, the only columns for which logits are computed."""
+        """Return the share of a pass in the weighted loss of its update; only the completion's logits are computed.
+
+        Gradients are averaged over processes, hence the factor: several processes, or passes, then learn what one would.
+        """
         labels, weights = inputs.pop("labels"), inputs.pop("loss_weights")
         outputs = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1)
-        loss = weighted_loss(outputs.logits[:, :-1], labels, weights)
+        loss = weighted_loss(outputs.logits[:, :-1], labels, weights, num_items_in_batch)
+        loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write the weights again under the names that resuming reads: transformers writes a Qwen2.5-VL's old ones."""
-        super()._save(output_dir, state_dict)
-        self.accelerator.unwrap_model(self.model).save_pretrained(
-            output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
-        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log without the running token metrics that TRL's own loss would have gathered."""
         super(SFTTrainer, self).log(logs, *args, **kwargs)
 
 
-class JsonLog(TrainerCallback):  # type: ignore[misc]
-    """Appends every log record to a JSONL file."""
+def train_sft(
+    rows: Sequence[SftRow],
+    folder: Path,
+    stage: SftStage,
+    start: Path,
+    out: Path,
+    toolkit: Toolkit,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    wandb: bool = False,
+) -> None:
+    """Train the checkpoint in `start` on built rows whose pictures lie below `folder`, and write the result to `out`.
 
-    def __init__(self, path: Path) -> None:
-        """Remember the file."""
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Write one record."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+    `start` may be a Qwen2.5-VL that no protocol is stamped on: this is the stage that teaches it one.
+    """
+    taken, begun = chosen(rows, stage), begin(start, stage, toolkit, adopt=True)
+    trainer = WeightedTrainer(
+        model=begun.model,
+        args=SFTConfig(
+            **arguments(stage, len(taken), out, quiet=quiet, wandb=wandb),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+        ),
+        train_dataset=Dataset.from_dict({"row": list(range(len(taken)))}),
+        data_collator=SftBatches(folder, begun.tokenizer, begun.images, taken, stage.fixed_weight),
+        processing_class=begun.processor,
+        peft_config=adapters(stage),
+    )
+    run(trainer, begun, stage, taken, out, "sft", resume)
 
 
 def train(
@@ -164,13 +200,13 @@ def train(
     dropped = model.get_input_embeddings().register_forward_hook(
         lambda module, _, vectors: dropout(vectors, recipe.dropout, module.training)
     )
-    done = _steps_done(out) if resume else 0
+    done = steps_done(out) if resume else 0
     draw = pseudo_draw(recipe.noise) if recipe.stage == "sft" else real_draw
     trainer = WeightedTrainer(
         model=model,
         args=_arguments(recipe, out, bar),
-        train_dataset=Dataset.from_dict({"row": schedule_rows(rows, recipe)}),
-        data_collator=Collator(rows, recipe, tokenizer, toolkit, draw, processor, first=done),
+        train_dataset=_numbered(schedule_rows(rows, recipe), recipe.batch),
+        data_collator=Collator(rows, recipe, tokenizer, toolkit, draw, processor),
         processing_class=tokenizer,
         callbacks=[JsonLog(out / LOG_FILE)],
     )
@@ -186,9 +222,11 @@ def train(
     save(out, model, tokenizer, stamp.model_copy(update=told))
 
 
-def _steps_done(out: Path) -> int:
-    saved = [int(path.name.split("-")[1]) for path in (out / STEPS_DIR).glob("checkpoint-*")]
-    return max(saved, default=0)
+def _numbered(order: Sequence[int], batch: int) -> Dataset:
+    """Say of every drawn row in which step it is shown, and at which place."""
+    places = range(len(order))
+    columns = {"row": list(order), "step": [p // batch for p in places], "place": [p % batch for p in places]}
+    return Dataset.from_dict(columns)
 
 
 def _arguments(recipe: Recipe, out: Path, bar: bool) -> Any:

@@ -60,6 +60,8 @@ LEAD = (
     ("Can I ask you something?", "Sure. Please go ahead."),
     ("Thanks for your help earlier.", "You are welcome. Is there anything else?"),
 )
+SHAPES = "coloured shapes"
+"""What a picture without text shows that was drawn."""
 LONGEST, LONGEST_DRAWN = 320, 120
 """Characters of a request in training; the rest of a long one is left out to save time."""
 
@@ -71,10 +73,17 @@ _HOW = re.compile(
 
 @dataclass(frozen=True)
 class Shown:
-    """A conversation and the reply that the teacher gives to it."""
+    """A row shown in a form as a conversation, and the reply that the teacher gives to it."""
 
     turns: tuple[Turn, ...]
+    row: Row
+    form: Form
     reply: Reply
+
+
+def shown(turns: tuple[Turn, ...], row: Row, form: Form, toolkit: Toolkit) -> Shown:
+    """Let the teacher reply to a conversation that shows a row."""
+    return Shown(turns, row, form, teach(row, form, toolkit))
 
 
 def reword(text: str, rng: Random) -> str:
@@ -108,15 +117,15 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most].rsplit(" ", 1)[0]
 
 
-def show_text(row: Row, rng: Random, toolkit: Toolkit) -> Shown:
+def show_text(row: Row, rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
     """Show a row as one message, now and then behind a system prompt."""
-    turns = (Turn("user", (reword(cut(row.text, LONGEST), rng),)),)
-    return Shown(_system(rng) + turns, teach(row, "text", toolkit))
+    turns = (Turn("user", (reword(cut(row.text, longest), rng),)),)
+    return shown(_system(rng) + turns, row, "text", toolkit)
 
 
-def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit) -> Shown:
+def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit, longest: int = LONGEST) -> Shown:
     """Show a row as the last message of a conversation: behind small talk, behind another request, or in two halves."""
-    text = reword(cut(row.text, LONGEST), rng)
+    text = reword(cut(row.text, longest), rng)
     words = text.split()
     chance = rng.random()
     if chance < 0.3 and len(words) > 5:
@@ -129,25 +138,42 @@ def show_dialogue(row: Row, others: Sequence[Row], rng: Random, toolkit: Toolkit
     else:
         before, reply = rng.choice(LEAD)
     turns = (Turn("user", (before,)), Turn("assistant", (reply,)), Turn("user", (text,)))
-    return Shown(_system(rng) + turns, teach(row, "dialogue", toolkit))
+    return shown(_system(rng) + turns, row, "dialogue", toolkit)
 
 
 def show_picture(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     """Show a row as a picture of its text, or as its text beside a picture that says nothing."""
-    parts: list[str | ImagePart]
     if rng.random() < 0.2:
-        parts = [ImagePart(draw("", rng)), reword(cut(row.text, LONGEST_DRAWN), rng)]
-        form: Form = "photo"
-    else:
-        text = cut(row.text, LONGEST_DRAWN)
-        text = as_heading(text, rng) if rng.random() < 0.5 else text
-        parts = [ImagePart(draw(text, rng)), rng.choice(ASK)]
-        row = row.model_copy(update={"prompt": text})
-        form = "typographic"
+        return show_beside(row, draw("", rng), SHAPES, rng, toolkit, LONGEST_DRAWN)
+    return show_typographic(row, draw, rng, toolkit)
+
+
+def show_typographic(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a row as a picture of its text."""
+    text = cut(row.text, LONGEST_DRAWN)
+    text = as_heading(text, rng) if rng.random() < 0.5 else text
+    parts = _ordered(ImagePart(draw(text, rng)), rng.choice(ASK), rng)
+    return shown((Turn("user", parts),), row.model_copy(update={"prompt": text}), "typographic", toolkit)
+
+
+def show_beside(row: Row, image: Any, scene: str, rng: Random, toolkit: Toolkit, longest: int) -> Shown:
+    """Show a row as its text beside a picture of some scene that says nothing about it."""
+    parts = _ordered(ImagePart(image), reword(cut(row.text, longest), rng), rng)
+    return shown((Turn("user", parts),), row.model_copy(update={"facts": {"beside": scene}}), "photo", toolkit)
+
+
+def show_own_picture(row: Row, image: Any, rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a row whose request is about a picture of its own, or is written in it."""
+    text = row.text if row.pictured is None else rng.choice(ASK[:-1])
+    parts = _ordered(ImagePart(image), text, rng)
+    return shown((Turn("user", parts),), row, "photo" if row.pictured is None else "typographic", toolkit)
+
+
+def _ordered(image: ImagePart, text: str, rng: Random) -> tuple[str | ImagePart, ...]:
+    parts: list[str | ImagePart] = [image, text]
     if rng.random() < 0.3:
         parts.reverse()
-    kept = tuple(part for part in parts if part)
-    return Shown((Turn("user", kept),), teach(row, form, toolkit))
+    return tuple(part for part in parts if part)
 
 
 def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
@@ -156,7 +182,7 @@ def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     start, length = rng.randrange(len(words)), rng.choice((1, 1, 2, 3, 4, 6, 9))
     text = cut(" ".join(words[start : start + length]), 60)
     turns = (Turn("user", (ImagePart(draw(text, rng)), rng.choice(ASK))),)
-    return Shown(turns, teach(row.model_copy(update={"prompt": text}), "typographic", toolkit))
+    return shown(turns, row.model_copy(update={"prompt": text}), "typographic", toolkit)
 
 
 def _system(rng: Random) -> tuple[Turn, ...]:

@@ -18,7 +18,7 @@ class Stamp(BaseModel):
 
     protocol_hash: str
     size: str
-    stage: Literal["untrained", "sft", "joint"]
+    stage: Literal["untrained", "sft", "joint", "dpo", "grpo"]
     recipe: str | None = None
     data_hash: str | None = None
     steps: int = 0

@@ -20,7 +20,9 @@ from safer_training import phrases
 from safer_training.hazards import hazard_of
 from safer_training.rows import Row
 
-Form = Literal["text", "typographic", "photo", "dialogue"]
+Form = Literal["text", "typographic", "photo", "dialogue", "earlier", "quoted", "system", "reply"]
+"""Where the request stands: in the last message, in a picture, beside one, at the end of a conversation, one turn earlier, in a
+quoted document, in the system message; or a reply to it is what is judged."""
 
 _CRITICAL = frozenset({"violent_crimes", "indiscriminate_weapons", "child_exploitation", "sex_crimes"})
 _ADVICE = frozenset({"specialized_advice", "self_harm"})
@@ -76,7 +78,7 @@ def teach(row: Row, form: Form, toolkit: Toolkit, depth: Depth | None = None) ->
     case = _Case(row, form, judge(row), _chance(row.uid))
     plan = case.plan(depth or case.depth())
     trace = tuple(Call(tool=name, fields=case.fields(name, plan)) for name in case.walk(plan))
-    reply = Reply(plan=plan, trace=trace, answer=phrases.answer(row, case.verdict, case.category, case.chance))
+    reply = Reply(plan=plan, trace=trace, answer=phrases.answer(row, form, case.verdict, case.category, case.chance))
     report = verify(reply, toolkit)
     if not report.valid or report.decision is not case.verdict:
         raise AssertionError(f"the teacher's reply to {row.uid} does not verify: {report.violations}")
@@ -143,7 +145,7 @@ class _Case:
             self.category in _CRITICAL and self.form == "text" and self.chance % 3 == 0
         ):
             return Topology.SHIELD
-        if self.form == "dialogue":
+        if self.form in ("dialogue", "earlier"):
             return Topology.LOOP
         if self.verdict in (Decision.SAFE_COMPLETE, Decision.CLARIFY):
             return Topology.TREE
@@ -167,8 +169,10 @@ class _Case:
                 return ["OCR-EXTRACT", "LAYOUT-PARSE"]
             case "photo":
                 return ["VISUAL-SCAN", "CROSS-MODAL-SYNC"]
-            case "dialogue":
+            case "dialogue" | "earlier" | "reply":
                 return ["CONTEXT-RECALL", "KEYWORD-FLAGGING"]
+            case "quoted" | "system":
+                return ["QUOTE-TRACE", "KEYWORD-FLAGGING"]
             case "text":
                 return ["KEYWORD-FLAGGING"] if self.category != "jailbreak" else ["QUOTE-TRACE", "KEYWORD-FLAGGING"]
 

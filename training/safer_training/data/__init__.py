@@ -1,0 +1,1 @@
+"""Training data: from sources to the rows of each stage."""
