@@ -7,13 +7,16 @@ VLLM := .venv-vllm
 CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
 
-.PHONY: serve test test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
+.PHONY: serve test test-training test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest
+
+test-training: .venv/dev
+	$(BIN)/pytest -m long
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm
