@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM wheel AS install-server
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/safer \
-    && python -m pip --python /opt/safer/bin/python install "$(echo /wheels/*.whl)[server]"
+    && python -m pip --python /opt/safer/bin/python install "$(echo /wheels/*.whl)[server,otel]"
 
 
 FROM wheel AS install-cpu
@@ -29,7 +29,7 @@ FROM wheel AS install-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/safer \
-    && python -m pip --python /opt/safer/bin/python install --extra-index-url "${TORCH_INDEX}" "$(echo /wheels/*.whl)[serve]"
+    && python -m pip --python /opt/safer/bin/python install --extra-index-url "${TORCH_INDEX}" "$(echo /wheels/*.whl)[serve,otel]"
 
 
 FROM ${PYTHON_IMAGE} AS base

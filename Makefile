@@ -6,8 +6,9 @@ BIN := .venv/bin
 VLLM := .venv-vllm
 CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
+ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
 
-.PHONY: serve test test-training test-vllm test-clients fuzz check format clean bench-constraint bench-vllm
+.PHONY: serve test test-training attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
@@ -17,6 +18,9 @@ test: .venv/dev
 
 test-training: .venv/dev
 	$(BIN)/pytest -m long
+
+attack: .venv/dev
+	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(ATTACKS)
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm
@@ -40,11 +44,14 @@ format: .venv/dev
 bench-constraint: .venv/bench
 	$(BIN)/python benchmarks/constraint.py
 
+bench-tracing: .venv/dev
+	$(BIN)/python benchmarks/tracing.py
+
 bench-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python benchmarks/serving.py
 
 clean:
-	rm -rf .venv $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .prometheus $(VLLM) $(CLIENTS) $(NODE) .mypy_cache .ruff_cache .pytest_cache
 
 .venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'

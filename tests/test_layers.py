@@ -46,6 +46,11 @@ def test_the_protocol_is_pure() -> None:
         assert not any(name.startswith("safer_protocol.constrain") for name in imported(path)), path
 
 
+def test_only_the_tracing_package_needs_opentelemetry() -> None:
+    users = {path.parent.name for path in sources("safer_server") if "opentelemetry" in "".join(imported(path))}
+    assert users == {"tracing"}
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     names = {path.stem for package in FOREIGN for path in sources(package)}
     assert not names & {"utils", "util", "helpers", "common", "misc"}

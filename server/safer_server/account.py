@@ -6,7 +6,7 @@ from safer_protocol.categories import NO_HAZARD
 from safer_protocol.reply import Reply
 from safer_protocol.text import print_reply
 from safer_server.record import Record
-from safer_server.view import View, show_plan, show_trace
+from safer_server.view import View, show_plan, show_trace, show_violations
 from safer_server.wire.response import ReplyVerdict, Safer, Verification
 
 
@@ -21,6 +21,7 @@ def safer_of(record: Record, view: View) -> Safer:
         coverage=record.coverage,
         timings_ms=record.timings,
         reply=None if record.reply is None else ReplyVerdict(**_verdict(record.reply, view)),
+        receipt=record.receipt,
         **_verdict(record, view),
     )
 
@@ -44,5 +45,7 @@ def _verdict(record: Record, view: View) -> dict[str, Any]:
         "failure": record.failure,
         "categories": () if finding is None or finding.category == NO_HAZARD else (finding.category,),
         "severity": None if finding is None else finding.severity,
-        "verification": Verification(valid=record.report.valid, violations=record.report.violations),
+        "verification": Verification(
+            valid=record.report.valid, violations=show_violations(record.report, view, record.policy.toolkit)
+        ),
     }

@@ -8,23 +8,35 @@ from safer_server.errors import OverloadedError
 
 Watch = Callable[[int, int], None]
 """Is told of every change: how many requests are in flight, and how many wait."""
+TurnedAway = Callable[[], None]
+"""Is told of every request for which there is no room."""
 
 
 class Admission:
     """Slots for running requests, given out in the order of arrival."""
 
-    def __init__(self, max_in_flight: int, max_queue: int, retry_after: int, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        max_in_flight: int,
+        max_queue: int,
+        retry_after: int,
+        watch: Watch | None = None,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
         self.in_flight = 0
         self.waiting = 0
         self._slots = asyncio.Semaphore(max_in_flight)
         self._max_queue = max_queue
         self._retry_after = retry_after
         self._watch = watch
+        self._turned_away = turned_away
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it; raise `OverloadedError` where the queue is full."""
         if self._slots.locked() and self.waiting >= self._max_queue:
+            if self._turned_away is not None:
+                self._turned_away()
             raise OverloadedError(self._retry_after)
         self._count(waiting=1)
         try:

@@ -5,13 +5,18 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from safer_protocol.toolkit import default_toolkit
 from safer_server.access import Access
 from safer_server.admission import Admission
+from safer_server.audit.log import AuditLog, new_server
+from safer_server.audit.meters import Meters
+from safer_server.audit.recording import Identity
 from safer_server.body import ClientLimits
+from safer_server.checkpoint import checkpoint_hash
 from safer_server.edge import Edge, add_error_handlers
 from safer_server.engines.base import Constrained, Engine, Reducing
 from safer_server.fetch import Fetcher
@@ -21,6 +26,7 @@ from safer_server.keys import Scope, keys_of
 from safer_server.media import Media, MediaLimits
 from safer_server.metrics import Metrics
 from safer_server.network import CheckedNetwork
+from safer_server.openapi import ERRORS
 from safer_server.policies import Policies, load_policies
 from safer_server.quotas import open_quotas
 from safer_server.readiness import Readiness
@@ -28,14 +34,21 @@ from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
 from safer_server.routes.checks import checks_router
 from safer_server.routes.health import health_router
+from safer_server.routes.internal import routes_on
 from safer_server.routes.metrics import metrics_router
 from safer_server.routes.models import models_router
+from safer_server.routes.openapi import openapi_router
 from safer_server.routes.protocol import protocol_router
+from safer_server.routes.traces import receipt_keys_router, traces_router
 from safer_server.service import Service
 from safer_server.settings import Settings
+from safer_server.tracing import open_tracing
 from safer_server.upstream import Upstream
 
-logger = logging.getLogger("uvicorn.error")
+if TYPE_CHECKING:
+    from safer_server.tracing.provider import Tracing
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, engine: Engine, policies: Policies | None = None) -> FastAPI:
@@ -45,13 +58,18 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     quotas = open_quotas(settings.limits_url.get_secret_value(), settings.retry_after)
     access = Access(keys, quotas)
     client = ClientLimits(settings.max_body_bytes, settings.client_seconds)
-    guard = Guard(engine, settings.request_seconds)
+    tracing = open_tracing() if settings.tracing else None
+    judge = Guard if tracing is None else tracing.guard
+    guard = judge(engine, settings.request_seconds)
     metrics = Metrics(engine, policies)
-    admission = Admission(settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load)
-    readiness = Readiness(guard)
-    upstream = upstream_of(settings)
+    admission = Admission(
+        settings.max_in_flight, settings.max_queue, settings.retry_after, metrics.show_load, metrics.count_turned_away
+    )
+    readiness = Readiness(Guard(engine, settings.request_seconds), metrics.show_canary)
+    upstream = upstream_of(settings, tracing)
     relay = None if upstream is None else Relay(guard, upstream, settings.upstream_window)
-    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics)
+    audit = audit_of(settings, engine, metrics)
+    service = Service(guard, relay, intake(settings, engine, policies), admission, metrics, audit, tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,6 +77,8 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             logger.info("mask machine: %s", engine.blocks.held)
         if keys.is_open and not settings.is_loopback:
             logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
+        if audit is not None:
+            audit.start()
         await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:
@@ -73,10 +93,17 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             if service.intake.media.fetcher is not None:
                 await service.intake.media.fetcher.close()
             await quotas.close()
+            if audit is not None:
+                await audit.close()
+            if tracing is not None:
+                await tracing.close()
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Edge)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False, responses=ERRORS)
+    if tracing is not None:
+        app.add_middleware(tracing.requests)
+    app.add_middleware(Edge)  # the outermost
     add_error_handlers(app)
+    internal = routes_on(settings.internal_port)
     chat = [access.require(Scope.CHAT)]
     app.include_router(chat_router(service, client), dependencies=chat)
     app.include_router(checks_router(service, client), dependencies=chat)
@@ -85,17 +112,37 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     )
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
+    if audit is not None:
+        app.include_router(traces_router(audit.store), dependencies=[access.require(Scope.AUDIT)])
+        app.include_router(receipt_keys_router(audit))  # public
     if settings.metrics:
-        app.include_router(metrics_router(metrics), dependencies=[access.require(Scope.METRICS)])
+        app.include_router(metrics_router(metrics, internal), dependencies=[access.require(Scope.METRICS)])
+    app.include_router(openapi_router(app.routes))  # public
     return app
 
 
-def upstream_of(settings: Settings) -> Upstream | None:
+def upstream_of(settings: Settings, tracing: "Tracing | None") -> Upstream | None:
     """Open the client for the model behind this server, where the settings name one."""
     if settings.upstream_url is None or settings.upstream_model is None:
         return None
     key = None if settings.upstream_key is None else settings.upstream_key.get_secret_value()
-    return Upstream(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+    ask = Upstream if tracing is None else tracing.upstream
+    return ask(settings.upstream_url, key, settings.upstream_model, settings.request_seconds)
+
+
+def audit_of(settings: Settings, engine: Engine, metrics: Metrics) -> AuditLog | None:
+    """Make the audit log, unless the settings turn it off."""
+    if not settings.audit:
+        return None
+    identity = Identity(
+        server=new_server(),
+        content=settings.audit_content,
+        model=engine.model,
+        checkpoint=None if engine.name == "scripted" else checkpoint_hash(settings.model),
+        engine=engine.name,
+        upstream=settings.upstream_model,
+    )
+    return AuditLog(settings, identity, Meters(metrics.registry))
 
 
 def intake(settings: Settings, engine: Engine, policies: Policies) -> Intake:

@@ -17,7 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from safer_server.app import create_app
 from safer_server.cli.options import engine_of, policies_of, settings_with
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 
 def create() -> FastAPI:

@@ -3,13 +3,14 @@
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from safer_server.errors import InvalidRequestError, MediaTypeError, SlowClientError, TooLargeError
+from safer_server.openapi import request_schema
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -71,6 +72,24 @@ async def read_model(request: Request, model: type[Model], limits: ClientLimits)
         return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False)[0]) from None
+
+
+@dataclass(frozen=True)
+class JsonBody(Generic[Model]):
+    """The body of a route: what it is read into, within what limits, and how the route's OpenAPI tells of it."""
+
+    model: type[Model]
+    limits: ClientLimits
+
+    async def read(self, request: Request) -> Model:
+        """Read it; raise the `ApiError` that names what is wrong."""
+        return await read_model(request, self.model, self.limits)
+
+    @property
+    def openapi(self) -> dict[str, Any]:
+        """The route's `openapi_extra`."""
+        content = {"application/json": {"schema": request_schema(self.model)}}
+        return {"requestBody": {"required": True, "content": content}}
 
 
 def invalid(detail: ErrorDetails) -> InvalidRequestError:

@@ -1,5 +1,6 @@
 """A case: what the guard is asked to judge and answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -56,6 +57,8 @@ class Case:
     """Most tokens of plan, trace and answer together."""
     stop: tuple[str, ...] = ()
     """Texts before which a delivered answer ends."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each picture's file, by its path in the request."""
     answers: tuple[Decision, ...] = tuple(Decision)
     """The decisions after which the engine goes on to write an answer; after another the case is closed: it was a check."""
 

@@ -1,6 +1,7 @@
 """What a checkpoint says of itself in its `safer.json`."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 from safer_protocol.toolkit import Toolkit
@@ -20,6 +21,15 @@ def trained_protocol(checkpoint: Path) -> str | None:
         return None
     trained = card.get("protocol_hash") if isinstance(card, dict) else None
     return trained if isinstance(trained, str) else None
+
+
+def checkpoint_hash(checkpoint: Path) -> str:
+    """Name a checkpoint: a hash of its JSON files, and of the names and sizes of all others, whose content would take minutes."""
+    known = sha256()
+    for file in sorted(path for path in checkpoint.iterdir() if path.is_file()):
+        content = file.read_bytes() if file.suffix == ".json" else str(file.stat().st_size).encode()
+        known.update(b"%b\0%d\0%b" % (file.name.encode(), len(content), content))
+    return known.hexdigest()
 
 
 def check_protocol(checkpoint: Path, toolkit: Toolkit) -> None:

@@ -3,11 +3,14 @@
 import logging
 import re
 import secrets
+import time
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,10 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safer_server.body import invalid
 from safer_server.errors import ApiError, ErrorBody, ErrorEnvelope
+from safer_server.logs import REQUEST
 
 logger = logging.getLogger(__name__)
+access = logging.getLogger("safer_server.access")
 
 REQUEST_ID = "x-request-id"
+
+CLIENT_GONE = 499
+"""Nobody reads it; it is what access logs call a client that went away."""
 
 _TAKEN_OVER = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """Ids of the caller's that can be in a log line or a header without harm."""
@@ -54,12 +62,13 @@ class Edge:
         request_id = _request_id(scope)
         response_headers: dict[str, str] = {}
         scope.setdefault("state", {}).update(request_id=request_id, response_headers=response_headers)
-        started = False
+        REQUEST.set(scope["state"])
+        arrived, status = time.perf_counter(), CLIENT_GONE
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update({REQUEST_ID: request_id, **response_headers})
                 for name, value in _STRICT.items():
@@ -70,21 +79,26 @@ class Edge:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass  # in the middle of its body: nobody is there to be answered
+        except LocalProtocolError:
+            # The rest of the body was no HTTP, which uvicorn has answered itself while we were about to.
+            logger.warning("request %s broke off", request_id)
         except Exception:
-            logger.exception("request %s failed", request_id)
-            if started:
+            logger.exception("a request failed")
+            if status != CLIENT_GONE:
                 raise
             body = ErrorBody(message="The server made an error.", type="server_error", code="internal_error")
             await _respond(500, ErrorEnvelope(error=body))(scope, receive, send_with_headers)
+        finally:
+            _log(scope, status, time.perf_counter() - arrived)
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Put every error that FastAPI or our routes raise into the envelope; its cause, if it has one, into the log."""
 
     @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> JSONResponse:
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
         if error.__cause__ is not None:
-            logger.error("request %s: %s: %s", request.state.request_id, error.code, error.__cause__)
+            logger.error("%s: %s", error.code, error.__cause__)
         return _respond(error.status, error.envelope, error.headers)
 
     @app.exception_handler(HTTPException)
@@ -103,6 +117,18 @@ def _request_id(scope: Scope) -> str:
     """Take over the caller's id, or make one."""
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if _TAKEN_OVER.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    """Write the line of the access log; the query is left out."""
+    told = {
+        "client": scope["client"][0] if scope.get("client") else None,
+        "method": scope["method"],
+        "path": quote(scope["path"]),
+        "status": status,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    access.info("%s %s %s %s in %s ms", *told.values(), extra={"access": told})
 
 
 def _respond(status: int, envelope: ErrorEnvelope, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -16,6 +16,7 @@ ApiError                       status, type and code of an answer that is not a 
 └── UnavailableError           503  nothing wrong with the request
     ├── OverloadedError        503  the queue is full; `Retry-After` says when to come back
     ├── LimitsUnavailableError 503  the key's limits cannot be checked
+    ├── AuditUnavailableError  503  what would be answered cannot be recorded; `Retry-After` says when to come back
     ├── GuardUnavailableError  503  no engine could be reached
     └── FailedClosedError      503  no verified reply, and the caller wants blocks as errors
 
@@ -202,6 +203,17 @@ class LimitsUnavailableError(UnavailableError):
     """The key's limits cannot be checked, so that nobody knows whether the request is within them."""
 
     code = "limits_unavailable"
+
+
+class AuditUnavailableError(UnavailableError):
+    """The audit log takes no record, or cannot be read."""
+
+    code = "audit_unavailable"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After` in seconds: until the database has been tried again."""
+        return {"Retry-After": "5"}
 
 
 class GuardUnavailableError(UnavailableError):

@@ -11,7 +11,7 @@ import httpcore
 from safer_server.errors import InvalidRequestError, TooLargeError
 from safer_server.network import AddressError, CheckedNetwork
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif"})
 

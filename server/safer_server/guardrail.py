@@ -15,6 +15,9 @@ from safer_server.wire.check import GuardrailRequest
 _ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "assistant": "assistant"}
 """What every other role brings, a tool or a document, is judged as if the user had said it."""
 
+_OTHER_WORDS = ("refusal", "function_call", "reasoning_content")
+"""Where else a message may say something."""
+
 
 def of_guardrail(request: GuardrailRequest) -> Conversation:
     """Take the messages where there are any, and whatever of the flattened lists they do not hold.
@@ -41,12 +44,11 @@ def _unseen(name: str, values: Iterable[str] | None, seen: set[str]) -> Iterator
 def _utterance(at: str, row: Mapping[str, Any]) -> Utterance:
     parts: list[Said] = []
     unjudged: list[UnjudgedPart] = []
-    content = row.get("content")
-    items = [content] if isinstance(content, str) else content if isinstance(content, list) else []
-    for number, item in enumerate(items):
-        path = f"{at}.content" if isinstance(content, str) else f"{at}.content[{number}]"
+    content, calls = row.get("content"), row.get("tool_calls") or []
+    for number, item in enumerate(content if isinstance(content, list) else [content]):
+        path = f"{at}.content[{number}]" if isinstance(content, list) else f"{at}.content"
         match item:
-            case "" | {"text": ""}:
+            case None | "" | {"type": "text", "text": ""}:
                 pass
             case str(text) | {"type": "text", "text": str(text)}:
                 parts.append(Said(path, "text", text))
@@ -56,7 +58,12 @@ def _utterance(at: str, row: Mapping[str, Any]) -> Utterance:
                 unjudged.append(UnjudgedPart(path, "other", "this guard reads texts and pictures"))
     parts += [
         Said(f"{at}.tool_calls[{number}]", "text", _json(call))
-        for number, call in enumerate(row.get("tool_calls") or ())
+        for number, call in enumerate(calls if isinstance(calls, list) else [calls])
+    ]
+    parts += [
+        Said(f"{at}.{key}", "text", value if isinstance(value, str) else _json(value))
+        for key in _OTHER_WORDS
+        if (value := row.get(key))
     ]
     return Utterance(_ROLES.get(str(row.get("role")), "user"), tuple(parts), tuple(unjudged))
 

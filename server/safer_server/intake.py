@@ -131,6 +131,7 @@ class Intake:
         turns: list[Turn] = []
         judged: list[Part] = []
         unjudged: list[UnjudgedPart] = []
+        hashes: dict[str, str] = {}
         for utterance in submission.conversation:
             parts: list[str | ImagePart] = []
             unjudged += utterance.unjudged
@@ -147,6 +148,7 @@ class Intake:
                     unjudged.append(UnjudgedPart(said.path, "image", error.message))
                     continue
                 parts.append(ImagePart(picture.image))
+                hashes[said.path] = picture.sha256
                 judged.append(Part(said.path, "image"))
                 if picture.animated:
                     unjudged.append(UnjudgedPart(said.path, "image", "only the first frame was looked at"))
@@ -159,6 +161,7 @@ class Intake:
             constraint=submission.constraint,
             completion_tokens=submission.completion_tokens,
             stop=submission.stop,
+            hashes=hashes,
             answers=submission.answers,
         )
 

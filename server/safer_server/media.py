@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 
 import anyio.to_thread
@@ -64,6 +65,8 @@ class Picture:
 
     image: Image.Image
     animated: bool
+    sha256: str
+    """Of the file as it came."""
 
 
 async def read_picture(url: str, param: str, media: Media) -> Picture:
@@ -108,7 +111,8 @@ def _decode(file: bytes, param: str, media: Media) -> Picture:
             animated = image.format != _JPEG_WITH_PREVIEWS and getattr(image, "is_animated", False)
             image.load()
             shown = _on_white(_eight_bits(ImageOps.exif_transpose(image)))
-            return Picture(shown if media.reduce is None else media.reduce(shown), animated)
+            kept = shown if media.reduce is None else media.reduce(shown)
+            return Picture(kept, animated, sha256(file).hexdigest())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLargeError(f"{param}: the picture has too many pixels", param=param) from None
     except _DECODER_FAULTS:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from safer_protocol.decision import Decision, Risk
 from safer_protocol.policy import DEFAULT_POLICY
+from safer_protocol.violation import Code
+from safer_server.case import Modality
 from safer_server.engines.base import Constrained, Engine
 from safer_server.policies import Policies
-from safer_server.record import Failure, Outcome, Record
+from safer_server.record import Failure, Finding, Outcome, Record
 
 if TYPE_CHECKING:
     from safer_protocol.constrain.cache import Held
@@ -29,8 +32,9 @@ SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 _REFRESH_SECONDS = 5
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _STEPS = tuple(range(1, 11))
+_KINDS = ("prompt", "plan", "trace", "answer")
 
 
 class Metrics:
@@ -50,7 +54,16 @@ class Metrics:
         self._decisions = counter(
             "safer_decisions", "Verified decisions.", ("decision", "category", "modality", "policy", "model")
         )
+        self._by_severity = counter(
+            "safer_decisions_by_severity",
+            "Verified decisions, by how severe the trace holds the case to be.",
+            ("decision", "severity", "policy"),
+        )
+        self._by_tool = counter(
+            "safer_decisions_by_tool", "Verified decisions, once for each tool in the trace.", ("decision", "tool")
+        )
         self._failures = counter("safer_failed_closed", "Cases that failed closed, by reason.", ("reason",))
+        self._turned_away = counter("safer_turned_away", "Requests turned away because the queue was full.")
         self._constrained = counter(
             "safer_constrained", "Cases that an engine wrote, by what constrained it.", ("constraint",)
         )
@@ -75,6 +88,11 @@ class Metrics:
         self._engine_up = gauge(
             "safer_engine_up", "Whether the engine answers.", ("replica",), multiprocess_mode="livemin"
         )
+        self._canary_passed = gauge(
+            "safer_canary_passed",
+            "Whether a request of the server's own came back verified.",
+            multiprocess_mode="livemin",
+        )
         self._in_flight = gauge("safer_in_flight", "Requests being worked on.", multiprocess_mode="livesum")
         self._queue_depth = gauge("safer_queue_depth", "Requests waiting for a slot.", multiprocess_mode="livesum")
         build = gauge(
@@ -89,11 +107,25 @@ class Metrics:
             self._observe_start(engine.blocks.held)
 
     def _announce(self, policies: Policies) -> None:
-        """Create the series that a dashboard wants to see at zero before anything has happened."""
-        for endpoint, outcome, policy in product(get_args(Endpoint), Outcome, policies):
-            self._requests.labels(endpoint, outcome, policy)
+        """Create the series at zero: a rate does not see the step with which a series first appears."""
+        for endpoint, outcome, name in product(get_args(Endpoint), Outcome, policies):
+            self._requests.labels(endpoint, outcome, name)
+        for name, policy in policies.items():
+            kit = policy.toolkit
+            for decision, category, modality in product(Decision, kit.category_by_name, get_args(Modality)):
+                self._decisions.labels(decision, category, modality, name, self._engine.model)
+            for decision, severity in product(Decision, Risk):
+                self._by_severity.labels(decision, severity, name)
+            for decision, tool in product(Decision, kit.by_name):
+                self._by_tool.labels(decision, tool)
+            for tool in kit.by_name:
+                self._tool_calls.labels(tool)
         for failure in Failure:
             self._failures.labels(failure)
+        for code in Code:
+            self._violations.labels(code)
+        for kind in _KINDS:
+            self._tokens.labels(kind)
         for cache in ("hit", "miss"):
             self._compile_seconds.labels(cache)
 
@@ -107,6 +139,14 @@ class Metrics:
         """Take how many requests this process works on, and how many wait."""
         self._in_flight.set(in_flight)
         self._queue_depth.set(waiting)
+
+    def show_canary(self, passed: bool) -> None:
+        """Take whether this process has passed its canary."""
+        self._canary_passed.set(passed)
+
+    def count_turned_away(self) -> None:
+        """Count a request for which there was no room."""
+        self._turned_away.inc()
 
     def observe(self, record: Record, endpoint: Endpoint) -> None:
         """Count a closed case."""
@@ -122,7 +162,7 @@ class Metrics:
             worked = timings.decision if record.is_check and timings.decision is not None else timings.total
             self._engine_seconds.labels(record.origin.replica).observe((worked - timings.queue) / 1000)
             self._constrained.labels(record.origin.constraint).inc()
-        for kind in ("prompt", "plan", "trace", "answer"):
+        for kind in _KINDS:
             self._tokens.labels(kind).inc(getattr(record.tokens, kind))
         if record.failure is not None:
             self._failures.labels(record.failure).inc()
@@ -132,10 +172,14 @@ class Metrics:
             self._decision_seconds.observe(timings.decision / 1000)
         for judged in (record, record.reply):
             if judged is not None and judged.decision is not None and judged.finding is not None:
-                self._observe_decision(judged, judged.decision, judged.finding.category)
+                self._observe_decision(judged, judged.decision, judged.finding)
 
-    def _observe_decision(self, record: Record, decision: str, category: str) -> None:
-        self._decisions.labels(decision, category, record.modality, record.policy.name, self._engine.model).inc()
+    def _observe_decision(self, record: Record, decision: Decision, finding: Finding) -> None:
+        policy = record.policy.name
+        self._decisions.labels(decision, finding.category, record.modality, policy, self._engine.model).inc()
+        self._by_severity.labels(decision, finding.severity, policy).inc()
+        for tool in {call.tool for call in record.trace}:
+            self._by_tool.labels(decision, tool).inc()
         self._steps.observe(len(record.trace))
         for call in record.trace:
             self._tool_calls.labels(call.tool).inc()

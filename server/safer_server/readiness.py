@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 
 from safer_protocol.prompt import Turn
@@ -34,8 +35,10 @@ async def until_up(engine: Engine) -> None:
 class Readiness:
     """Whether requests should be sent here."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, watch: Callable[[bool], None] | None = None) -> None:
+        """`watch` is told what came of each canary."""
         self._guard = guard
+        self._watch = watch
         self.canary_passed = False
 
     def ready(self) -> bool:
@@ -48,6 +51,8 @@ class Readiness:
             async for event in events:
                 if isinstance(event, Finished):
                     self.canary_passed = event.record.failure is None
+                    if self._watch is not None:
+                        self._watch(self.canary_passed)
                     if not self.canary_passed:
                         logger.warning("the canary failed closed: %s", event.record.failure)
         return self.canary_passed

@@ -8,6 +8,7 @@ from safer_protocol.categories import NO_HAZARD
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
 from safer_protocol.policy import Enforcement, Policy
+from safer_protocol.receipt import Receipt
 from safer_protocol.tools import RISK_KEY
 from safer_protocol.trace import Standing, Trace
 from safer_protocol.verify import Report
@@ -44,6 +45,7 @@ class Failure(StrEnum):
     ENGINE_UNAVAILABLE = "engine_unavailable"
     UPSTREAM_FAULT = "upstream_fault"
     UPSTREAM_REJECTED = "upstream_rejected"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
     INTERNAL = "internal"
 
 
@@ -115,6 +117,8 @@ class Record:
     timings: Timings
     reply: "Record | None" = None
     """How the reply of another model was judged, where one was asked."""
+    receipt: Receipt | None = None
+    """What the server signed about it, where it keeps an audit log."""
 
     @property
     def allowed(self) -> bool:

@@ -16,7 +16,7 @@ from safer_server.ledger import FAILED_TEXT, REFUSED_TEXTS
 from safer_server.record import BrokenReplyError, Failure, FinishReason, Outcome, Record, Tokens
 from safer_server.upstream import Upstream, UpstreamError, UpstreamPiece, UpstreamRejectedError, UpstreamRequest
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 262_144
 """No reply is longer."""

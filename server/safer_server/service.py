@@ -4,28 +4,38 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from safer_server.admission import Admission
+from safer_server.audit.log import AuditLog
+from safer_server.case import Case
 from safer_server.engines.base import ContextLengthError
 from safer_server.errors import InvalidRequestError
 from safer_server.events import Event, Finished
 from safer_server.guard import Guard
 from safer_server.intake import Intake, Submission
-from safer_server.metrics import Endpoint, Metrics
+from safer_server.metrics import Metrics
+from safer_server.record import Record
 from safer_server.relay import Relay
+from safer_server.source import Source
+
+if TYPE_CHECKING:
+    from safer_server.tracing.provider import Tracing
 
 
 @dataclass(frozen=True)
 class Service:
-    """The collaborators that serve a request; `relay` where there is a model behind this server."""
+    """The collaborators that serve a request; `relay` where there is a model behind, `audit` where cases are recorded."""
 
     guard: Guard
     relay: Relay | None
     intake: Intake
     admission: Admission
     metrics: Metrics
+    audit: AuditLog | None = None
+    tracing: "Tracing | None" = None
 
-    async def judge(self, submission: Submission, endpoint: Endpoint) -> AsyncGenerator[Event, None]:
+    async def judge(self, submission: Submission, source: Source) -> AsyncGenerator[Event, None]:
         """Yield the guard's events; raise an `ApiError` before the first one, or none.
 
         Pictures are decoded only once there is a slot, so that waiting requests hold no pixels. A conversation that is longer than
@@ -33,9 +43,11 @@ class Service:
         """
         arrived = time.perf_counter()
         async with self.admission.slot():
+            if self.audit is not None:
+                await self.audit.room()
             case = await self.intake.case(submission)
-            waited = time.perf_counter() - arrived
             while True:
+                waited = time.perf_counter() - arrived
                 if self.relay is not None and submission.upstream is not None:
                     events = self.relay.judge(case, submission.upstream, waited)
                 else:
@@ -44,7 +56,7 @@ class Service:
                     async with aclosing(events):
                         async for event in events:
                             if isinstance(event, Finished):
-                                self.metrics.observe(event.record, endpoint)
+                                event = await self._closed(event.record, submission, case, source)
                             yield event
                     return
                 except ContextLengthError:
@@ -54,3 +66,12 @@ class Service:
                         code = "context_length_exceeded"
                         raise InvalidRequestError(message, param="messages", code=code) from None
                     case = shorter
+
+    async def _closed(self, record: Record, submission: Submission, case: Case, source: Source) -> Finished:
+        """Write a closed case down, before anybody is told of its end, and count it."""
+        if self.audit is not None:
+            record = await self.audit.seal(record, submission, case, source)
+        self.metrics.observe(record, source.endpoint)
+        if self.tracing is not None:
+            self.tracing.observe(record)
+        return Finished(record)

@@ -4,13 +4,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from platformdirs import user_state_path
 from pydantic import Field, FilePath, IPvAnyNetwork, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from safer_server.audit.record import Content
 from safer_server.engines.base import EngineName
 from safer_server.fetch import HOST_PATTERN
 
 PACKAGED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "tiny"
+USER_AUDIT = user_state_path("safer-toolkit") / "audit"
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
@@ -23,8 +26,14 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    internal_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Second port, which alone serves /metrics; none: the first one does."
+    )
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
+    log_format: Literal["human", "json"] = Field(
+        default="human", description="How log lines are written: human or json."
+    )
     tls_certificate: FilePath | None = Field(
         default=None, description="Certificate chain (PEM) to serve HTTPS with; needs SAFER_TLS_KEY."
     )
@@ -120,6 +129,39 @@ class Settings(BaseSettings):
     )
     image_seconds: float = Field(default=5.0, gt=0, description="Longest time to fetch one picture.")
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
+    tracing: bool = Field(
+        default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."
+    )
+    audit: bool = Field(default=True, description="Keep a signed record of every case; see audit.md.")
+    audit_dir: Path = Field(
+        default=USER_AUDIT,
+        description="Folder of the spool, the keys of receipts, and the database unless it has a URL.",
+    )
+    audit_url: SecretStr | None = Field(
+        default=None,
+        description="The database, postgresql://USER:PASSWORD@HOST/NAME; SQLite in SAFER_AUDIT_DIR if not set.",
+    )
+    audit_content: Content = Field(
+        default=Content.REDACTED,
+        description="What is kept of what was said: none, hashed, redacted (traces without free texts) or full.",
+    )
+    audit_fsync: bool = Field(
+        default=False,
+        description="Wait for the disk before a reply ends, so that not even a power failure loses its record.",
+    )
+    audit_spool_bytes: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        description="Bytes of records that may wait for the database in each worker; then requests get a 503.",
+    )
+    audit_days: int | None = Field(default=None, ge=1, description="Days that records are kept; for ever if not set.")
+    audit_bytes: int | None = Field(
+        default=None, ge=1, description="Bytes of records that are kept, the newest; all if not set."
+    )
+    receipt_key_file: FilePath | None = Field(
+        default=None,
+        description="Private key (Ed25519, PEM) that signs receipts; one is made in SAFER_AUDIT_DIR if not set.",
+    )
 
     @property
     def is_loopback(self) -> bool:
@@ -135,6 +177,19 @@ class Settings(BaseSettings):
         if url.get_secret_value() != "memory://" and not url.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("Neither memory:// nor redis://HOST:PORT/DATABASE nor rediss://")
         return url
+
+    @field_validator("audit_url")
+    @classmethod
+    def _is_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("Neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/NAME")
+        return url
+
+    @model_validator(mode="after")
+    def _has_two_ports(self) -> Self:
+        if self.internal_port == self.port:
+            raise ValueError("SAFER_INTERNAL_PORT and SAFER_PORT: the internal port must be another one")
+        return self
 
     @model_validator(mode="after")
     def _has_both_or_neither(self) -> Self:

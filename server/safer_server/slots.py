@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockNotOwnedError, RedisError
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
 """So long after a server's death its slots in Redis are free again."""

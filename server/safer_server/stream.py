@@ -16,7 +16,7 @@ from safer_server.record import Outcome, Record
 from safer_server.view import show_line
 from safer_server.wire.response import ChatCompletionChunk, ChunkChoice, Delta
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 DONE = format_sse_event(data_str="[DONE]")
 
@@ -45,8 +45,7 @@ class EventStream(EventSourceResponse):
         try:
             await super().__call__(scope, receive, send_in_time)
         except _StalledError:
-            request_id = scope["state"]["request_id"]
-            logger.warning("request %s: the client read nothing for %g seconds", request_id, self._client_seconds)
+            logger.warning("the client read nothing for %g seconds", self._client_seconds)
 
     async def stream_response(self, send: Send) -> None:
         """Send all frames, and close their source whatever happens."""

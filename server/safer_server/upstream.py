@@ -17,10 +17,11 @@ import openai
 from pydantic import BaseModel
 
 from safer_protocol.prompt import ImagePart, Turn
+from safer_server.outgoing import OUTGOING
 from safer_server.record import FinishReason
 from safer_server.wire.request import ChatRequest
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 _PASSED_ON = (
     "max_completion_tokens",
@@ -89,7 +90,7 @@ class Upstream:
         }
         finished = False
         try:
-            reply = await self._client.chat.completions.create(**body)
+            reply = await self._client.chat.completions.create(**body, extra_headers=OUTGOING.get())
             async with reply:
                 async for chunk in reply:
                     piece = _piece(chunk)

@@ -3,13 +3,18 @@
 from typing import Literal
 
 from safer_protocol.fields import Text, Texts, Value
-from safer_protocol.plan import Plan
+from safer_protocol.plan import HEAD_KEYS, Plan
 from safer_protocol.text import print_call
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call, Trace
+from safer_protocol.verify import Report
+from safer_protocol.violation import Violation
 from safer_server.events import Reasoning
 
 View = Literal["full", "redacted", "none"]
+
+_PARTS = ("tools", "answer")
+"""What violations outside of calls may name, beside the keys of a plan."""
 
 
 def show_plan(plan: Plan | None, view: View) -> Plan | None:
@@ -38,6 +43,17 @@ def show_line(reasoning: Reasoning, view: View, toolkit: Toolkit) -> str:
             return reasoning.line if call is None else print_call(_redacted(call, toolkit), toolkit) + "\n"
         case "none":
             return ""
+
+
+def show_violations(report: Report, view: View, toolkit: Toolkit) -> tuple[Violation, ...]:
+    """Show what is wrong; a field that the protocol does not know has its name from the model, so that it is free text."""
+    if view == "full":
+        return report.violations
+    known = {*_PARTS, *HEAD_KEYS, *(field.key for tool in toolkit.tools for field in tool.fields)}
+    return tuple(
+        violation if violation.field in known else violation.model_copy(update={"field": None})
+        for violation in report.violations
+    )
 
 
 def _redacted(call: Call, toolkit: Toolkit) -> Call:

@@ -1,11 +1,17 @@
-"""Several server processes on one port, under uvicorn's supervisor: started, replaced when they die, drained at the end."""
+"""Server processes: one, or several on one port under uvicorn's supervisor, replaced when they die and drained at the end."""
 
+import sys
+from contextlib import suppress
+from socket import socket
 from typing import Any
 
+from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn import Config
+from uvicorn import Config, Server
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from safer_server.logs import log_config
 from safer_server.settings import Settings
 
 _HUNG_SECONDS = 30
@@ -17,7 +23,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "log_level": settings.log_level,
+        "log_config": log_config(settings),
         "server_header": False,
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": [str(network) for network in settings.trusted_proxies],
@@ -25,6 +31,16 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "ssl_keyfile": settings.tls_key,
         "timeout_graceful_shutdown": settings.shutdown_seconds,
     }
+
+
+def run_one(app: FastAPI, settings: Settings) -> None:
+    """Serve in this process until a signal ends it."""
+    config = Config(app, **server_options(settings))
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(None if settings.internal_port is None else _bound(config, settings))
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def run_workers(settings: Settings) -> bool:
@@ -39,9 +55,17 @@ def run_workers(settings: Settings) -> bool:
         timeout_worker_healthcheck=_HUNG_SECONDS,
         **server_options(settings),
     )
-    supervisor = Supervisor(config, [config.bind_socket()])
+    supervisor = Supervisor(config, _bound(config, settings))
     supervisor.run()
     return not supervisor.gave_up
+
+
+def _bound(config: Config, settings: Settings) -> list[socket]:
+    """Bind the port, and the internal one where there is one."""
+    if settings.internal_port is None:
+        return [config.bind_socket()]
+    internal = Config(config.app, **{**server_options(settings), "port": settings.internal_port})
+    return [config.bind_socket(), internal.bind_socket()]
 
 
 class Supervisor(Multiprocess):

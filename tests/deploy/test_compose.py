@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from ipaddress import ip_address
@@ -13,7 +14,13 @@ from deploy_files import ROOT, VERSION, compose, stages
 
 FILE = compose()
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
-PROFILES = {"cpu": {"guard-cpu"}, "gpu": {"guard", "vllm"}}
+PROFILES = {
+    "cpu": {"guard-cpu"},
+    "gpu": {"guard", "vllm"},
+    "monitoring": {"prometheus", "grafana"},
+    "postgres": {"postgres"},
+}
+BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -35,12 +42,23 @@ def test_a_service_is_watched_and_has_room_for_temporary_files(name: str) -> Non
     assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])
 
 
-@each_service
+@pytest.mark.parametrize("name", BUILT)
 def test_an_image_is_built_from_a_target_that_exists_and_named_by_its_version(name: str) -> None:
-    service = SERVICES[name]
+    service = BUILT[name]
     target = service["build"]["target"]
     assert target in stages()
     assert service["image"] == f"safer-toolkit:{VERSION}-{target}"
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - BUILT.keys())
+def test_an_image_of_others_is_pinned(name: str) -> None:
+    assert re.search(r":v?\d+\.\d+", SERVICES[name]["image"])
+
+
+def test_every_service_has_its_profile() -> None:
+    assert {name: set(service["profiles"]) for name, service in SERVICES.items()} == {
+        name: {profile} for profile, names in PROFILES.items() for name in names
+    }
 
 
 @each_service
@@ -63,6 +81,36 @@ def test_folders_of_the_host_are_mounted_read_only_and_never_made_up(name: str) 
         if mount["type"] == "bind":
             assert mount["read_only"] is True
             assert mount["bind"]["create_host_path"] is False
+
+
+@each_service
+def test_a_password_comes_from_a_file_that_whoever_deploys_has_to_write(name: str) -> None:
+    service = SERVICES[name]
+    for variable, value in service.get("environment", {}).items():
+        if "PASSWORD" in variable:
+            assert variable.endswith("_FILE")
+            secret = value.removeprefix("/run/secrets/")
+            assert secret in service["secrets"]
+            assert not (ROOT / FILE["secrets"][secret]["file"]).exists()
+            assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_only_grafana_shows_what_prometheus_knows() -> None:
+    assert "ports" not in SERVICES["prometheus"]
+    assert "ports" not in SERVICES["postgres"]
+    for name in ("watch", "data"):
+        assert FILE["networks"][name]["internal"] is True
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert networks["prometheus"] == {"watch", "back"}
+    assert networks["grafana"] == {"watch", "front"}
+    assert networks["postgres"] == {"data"}
+    assert {"watch", "data"} <= networks["guard"] & networks["guard-cpu"]
+
+
+def test_the_data_of_a_service_outlives_it() -> None:
+    for name in PROFILES["monitoring"] | PROFILES["postgres"]:
+        (volume,) = [mount["source"] for mount in SERVICES[name]["volumes"] if mount["type"] == "volume"]
+        assert volume in FILE["volumes"]
 
 
 @pytest.mark.parametrize("variable", ["SAFER_MODEL", "SAFER_POLICIES"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ from safer_server.app import create_app
 from safer_server.engines.base import EngineRequest
 from safer_server.engines.markers import by_markers
 from safer_server.engines.scripted import ScriptedEngine
+from safer_server.logs import HumanFormatter, RequestFilter
 from safer_server.policies import Policies
 from safer_server.settings import Settings
 
@@ -34,10 +36,12 @@ def beside_the_default(served: Iterable[Policy]) -> Policies:
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of whoever runs the tests out of them."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SAFER_{name.upper()}", raising=False)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the settings of whoever runs the tests out of them, and what the tests write out of that one's folders."""
+    for name in os.environ:
+        if name.startswith(("SAFER_", "OTEL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SAFER_AUDIT_DIR", str(tmp_path_factory.mktemp("audit")))
 
 
 @pytest.fixture
@@ -127,9 +131,11 @@ def live() -> Iterator[Callable[..., Live]]:
 
 @pytest.fixture
 def server_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """Catch all log lines, the web server's too, which it would otherwise keep to itself."""
+    """Catch all log lines as the server writes them, the web server's too, which it would otherwise keep to itself."""
+    monkeypatch.setattr(caplog.handler, "filters", [RequestFilter()])
+    monkeypatch.setattr(caplog.handler, "formatter", HumanFormatter())
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         caplog.set_level(logging.DEBUG, name)
     caplog.set_level(logging.DEBUG)
     return caplog

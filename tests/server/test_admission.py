@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -78,3 +79,4 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(
         server.loop.call_soon_threadsafe(release.set)
         assert slow.result(5).safer["outcome"] == "answered"
     assert server.openai.chat.completions.create(**chat_body()).safer["outcome"] == "answered"
+    assert "\nsafer_turned_away_total 2.0\n" in httpx.get(f"{server.url}/metrics", trust_env=False).text

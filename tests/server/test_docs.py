@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from safer_server.app import create_app
 from safer_server.engines.scripted import ScriptedEngine, table
 from safer_server.record import Failure, Outcome
-from safer_server.settings import PACKAGED_CHECKPOINT, Settings
+from safer_server.settings import PACKAGED_CHECKPOINT, USER_AUDIT, Settings
 from safer_server.wire.request import ChatRequest, SaferOptions
 from safer_server.wire.response import Safer
 from safer_server.wire.unsupported import UnsupportedFields
@@ -31,6 +31,7 @@ def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
         default = default.get_secret_value() if isinstance(default, SecretStr) else default
         written = str(default).lower() if isinstance(default, bool) else str(default)
         written = "the checkpoint that ships" if default == PACKAGED_CHECKPOINT else written
+        written = "`audit` in the user's state folder" if default == USER_AUDIT else written
         written = "none" if default in ((), {}, None) else written
         rows.append(f"| `SAFER_{name.upper()}` | {written} | {field.description} |")
     assert [line for line in SETTINGS.splitlines() if line.startswith("| `")] == rows
@@ -61,7 +62,7 @@ def test_every_reason_has_a_row(failure: Failure) -> None:
 def test_every_path_is_listed() -> None:
     app = create_app(Settings(), ScriptedEngine())
     paths = {route.path.removesuffix(":path}") for route in app.routes if isinstance(route, APIRoute)}
-    assert {path.rstrip("}") for path in paths} <= set(re.findall(r"(?:GET|POST) (/[\w/{]*)", API))
+    assert {path.rstrip("}") for path in paths} <= set(re.findall(r"(?:GET|POST) (/[\w/{.-]*)", API))
 
 
 def test_every_field_is_explained() -> None:

@@ -126,12 +126,35 @@ def test_what_cannot_be_read_is_unjudged_and_blocks(client: TestClient, part: An
     assert client.post(PATH, json={**body, **options}).json()["action"] == "NONE"
 
 
+@pytest.mark.parametrize("content", [17, True, {"text": "steal"}, {"type": "image_url", "text": ""}])
+def test_content_of_another_form_is_unjudged_and_blocks(client: TestClient, content: Any) -> None:
+    for row in ({"role": "user", "content": content}, {"role": "user", "content": [content]}):
+        told = client.post(PATH, json=sent(structured_messages=[row])).json()
+        assert (told["action"], told["safer"]["failure"]) == ("BLOCKED", "unjudged")
+
+
+@pytest.mark.parametrize("calls", [17, 0.5, True, "steal", {"name": "steal"}, [["steal"]]])
+def test_tool_calls_of_any_form_are_judged(client: TestClient, engine: ScriptedEngine, calls: Any) -> None:
+    rows = [{"role": "assistant", "content": None, "tool_calls": calls}]
+    told = client.post(PATH, json=sent(structured_messages=rows)).json()
+    assert told["action"] == ("BLOCKED" if "steal" in str(calls) else "NONE")
+    assert told["safer"]["coverage"]["judged"]
+
+
 def test_pictures_are_looked_at(client: TestClient, engine: ScriptedEngine, data_url: Callable[..., str]) -> None:
     rows = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url()}}]}]
     for body in (sent(images=[data_url()], texts=["hello"]), sent(images=[data_url()], structured_messages=rows)):
         told = client.post(PATH, json=body).json()
         assert told["action"] == "NONE"
         assert sum(part["type"] == "image" for part in told["safer"]["coverage"]["judged"]) == 1
+
+
+def test_whatever_else_a_message_says_is_judged(client: TestClient, engine: ScriptedEngine) -> None:
+    rows = [{"role": "assistant", "content": None, "refusal": "I won't.", "function_call": {"name": "steal"}}]
+    told = client.post(PATH, json=sent(structured_messages=rows)).json()
+    (turn,) = engine.requests[-1].turns
+    assert turn.parts == ("I won't.", '{"name": "steal"}')
+    assert told["action"] == "BLOCKED"
 
 
 def test_nothing_to_judge(client: TestClient, engine: ScriptedEngine) -> None:

@@ -15,6 +15,7 @@ from safer_protocol.violation import Code
 from safer_server.engines.base import ConstraintMode
 from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.record import Failure, Outcome
+from vllm_server import wait_for
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -57,6 +58,10 @@ def test_what_is_counted(client: TestClient, chat_body: Callable[..., dict[str, 
         "would_refuse": 0,
     }
     assert value(samples, "safer_decisions_total", decision="refuse", category="nonviolent_crimes") == 4
+    assert value(samples, "safer_decisions_by_severity_total", decision="refuse", severity="high") == 4
+    assert value(samples, "safer_decisions_by_severity_total", severity="none") == 2
+    assert value(samples, "safer_decisions_by_tool_total", tool="SAFETY-GATE") == 8
+    assert value(samples, "safer_decisions_by_tool_total", tool="RISK-SCORER", decision="safe_complete") == 2
     assert value(samples, "safer_failed_closed_total", reason="invalid_trace") == 2
     assert value(samples, "safer_failed_closed_total", reason="engine_fault") == 2
     assert value(samples, "safer_trace_violations_total", code="decision_against_risk") == 2
@@ -75,6 +80,56 @@ def test_the_engine_s_health_is_shown(client: TestClient, in_process: Callable[.
     engine = ScriptedEngine()
     engine.up = False
     assert value(scrape(in_process(engine)), "safer_engine_up") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("safer_requests_total", {"endpoint": "litellm", "outcome": "would_refuse", "policy": "default"}),
+        ("safer_decisions_total", {"decision": "refuse", "category": "hate", "modality": "image", "policy": "default"}),
+        ("safer_decisions_by_severity_total", {"decision": "refuse", "severity": "low", "policy": "default"}),
+        ("safer_decisions_by_tool_total", {"decision": "clarify", "tool": "OCR-EXTRACT"}),
+        ("safer_tool_calls_total", {"tool": "OCR-EXTRACT"}),
+        ("safer_failed_closed_total", {"reason": "internal"}),
+        ("safer_trace_violations_total", {"code": "edge"}),
+        ("safer_tokens_total", {"kind": "trace"}),
+        ("safer_turned_away_total", {}),
+    ],
+)
+def test_a_rate_sees_the_first_of_a_kind_because_its_series_begins_at_zero(
+    client: TestClient, name: str, labels: dict[str, str]
+) -> None:
+    wanted = set(labels.items())
+    found = [number for (known, pairs), number in scrape(client).items() if known == name and wanted <= set(pairs)]
+    assert found == [0]
+
+
+def test_a_tool_is_counted_once_for_a_decision_however_often_it_was_called(
+    in_process: Callable[..., TestClient], chat_body: Callable[..., dict[str, Any]]
+) -> None:
+    client = in_process()
+    for _ in range(3):
+        client.post("/v1/chat/completions", json=chat_body("steal", safer={"depth": "full"}))
+    samples = scrape(client)
+    for tool in default_toolkit().by_name:
+        assert value(samples, "safer_decisions_by_tool_total", tool=tool) in (0, 3)
+
+
+@pytest.mark.parametrize("name", ["safer_request_seconds", "safer_time_to_decision_seconds", "safer_stage_seconds"])
+def test_buckets_reach_from_a_millisecond_to_minutes(
+    client: TestClient, chat_body: Callable[..., dict[str, Any]], name: str
+) -> None:
+    client.post("/v1/chat/completions", json=chat_body())
+    bounds = {float(dict(pairs)["le"]) for found, pairs in scrape(client) if found == f"{name}_bucket"}
+    assert min(bounds) == 0.001
+    assert {1, 60, 120} < bounds
+
+
+def test_whether_the_canary_has_passed_is_shown(in_process: Callable[..., TestClient]) -> None:
+    passing, failing = in_process(), in_process(ScriptedEngine(lambda _: "free text\n"))
+    wait_for(lambda: passing.get("/readyz").status_code == 200)
+    assert value(scrape(passing), "safer_canary_passed") == 1
+    assert value(scrape(failing), "safer_canary_passed") == 0
 
 
 def test_what_the_mask_machine_took_is_shown_and_logged(
@@ -120,6 +175,7 @@ def test_labels_are_closed_sets(client: TestClient, chat_body: Callable[..., dic
         "policy": {"default"},
         "decision": {"allow", "safe_complete", "refuse", "clarify"},
         "category": set(toolkit.category_by_name),
+        "severity": {"none", "low", "medium", "high", "critical"},
         "modality": {"text", "image", "text_image"},
         "stage": {"queue", "plan", "trace", "answer"},
         "tool": set(toolkit.by_name),

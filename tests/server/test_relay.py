@@ -322,5 +322,8 @@ def test_the_replys_verdict_is_counted(live: Callable[..., Any], upstream: Scrip
     server = live(**upstream.settings)
     server.openai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
     metrics = httpx.get(f"{server.url}/metrics").text
-    assert sum(line.startswith("safer_decisions_total") for line in metrics.splitlines()) == 2
+    decided = [
+        line for line in metrics.splitlines() if line.startswith("safer_decisions_total") and line.endswith(" 1.0")
+    ]
+    assert len(decided) == 2
     assert 'safer_requests_total{endpoint="chat",outcome="refused",policy="default"} 1.0' in metrics

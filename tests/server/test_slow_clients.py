@@ -139,7 +139,8 @@ def test_a_client_that_never_reads_loses_its_stream_and_its_places(
         create = server.openai.with_options(api_key=key_of("alice"), max_retries=5).chat.completions.create
         assert create(**chat_body("hello")).safer["outcome"] == "answered"
         assert engine.cancelled == 1
-        assert "request never-reads: the client read nothing for 0.3 seconds" in server_log.text
+        said = "the client read nothing for 0.3 seconds [request_id=never-reads caller=alice]"
+        assert said in server_log.text
         assert "Traceback" not in server_log.text
         assert b"[DONE]" not in rest(opened)  # what was on its way, and the end
 

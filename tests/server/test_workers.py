@@ -1,5 +1,6 @@
 """Several server processes: real ones on loopback, one port, one sum of numbers, replaced and drained."""
 
+import json
 import os
 import re
 import signal
@@ -189,6 +190,19 @@ def test_the_numbers_are_one_sum_and_outlive_a_worker(serve: Callable[..., Serve
     # Nor do workers outlive the supervisor, which could not say good-bye: they would hold the port.
     served.process.kill()
     wait_for(lambda: not served.answers())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_line_that_is_logged_can_be_read_by_machines(serve: Callable[..., Served], workers: int) -> None:
+    served = serve(SAFER, workers, SAFER_LOG_FORMAT="json")
+    wait_for(served.answers)
+    served.ask(2)
+    served.process.terminate()
+    served.process.wait(PATIENCE)
+    lines = [json.loads(line) for line in served.log.read_text().splitlines()]
+    assert {line["logger"] for line in lines} == {"uvicorn.error", "safer_server.access"}
+    asked = [line for line in lines if line.get("path") == "/v1/chat/completions"]
+    assert [(line["status"], line["request_id"][:4]) for line in asked] == [(200, "req_")] * 2
 
 
 @pytest.mark.parametrize(("workers", "code"), [(1, -signal.SIGTERM), (2, 0)])

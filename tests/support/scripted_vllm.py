@@ -71,6 +71,8 @@ class ScriptedVllm:
     context: int = 4096
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """Requests for replies, canaries left out."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """What those requests carried."""
     canaries: int = 0
     """Requests by which the engine proves the constraint."""
     running: int = 0
@@ -97,6 +99,7 @@ class ScriptedVllm:
             self.canaries += 1
         else:
             self.bodies.append(body)
+            self.headers.append(dict(request.headers))
         answer = (self.canary if is_canary(body) else self.reply)(body)
         return (
             answer

@@ -119,7 +119,7 @@ def test_a_policy_that_only_the_guard_serves_keeps_it_from_being_ready(
 ) -> None:
     path = tmp_path / "other.yaml"
     path.write_text("name: other\ntopologies: [mesh]\n")
-    caplog.set_level("INFO", "uvicorn.error")
+    caplog.set_level("INFO", "safer_server")
     with guard_before([vllm.url], policies=(path,)) as guard:
         wait_for(lambda: "safer.policy_hash: this server does not serve that policy" in caplog.text)
         assert guard.replica_states() == {"0": (False, None)}

@@ -23,7 +23,7 @@ def test_a_guard_that_insists_on_the_machine_is_not_ready(
     stock: tuple[str, VllmServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Such a server takes the options of the machine without a word, and ignores them."""
-    caplog.set_level("INFO", "uvicorn.error")
+    caplog.set_level("INFO", "safer_server")
     with guard_before([stock[1].url]) as guard:
         wait_for(lambda: "nothing constrains it: machine is ignored" in caplog.text, PATIENCE)
         response = guard.web.post("/v1/chat/completions", json={"model": "tiny", "messages": [user(QUESTION)]})

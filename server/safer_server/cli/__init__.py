@@ -1,4 +1,4 @@
-"""The command line, `safer`: serve, ask, verify, protocol, keys, and whatever other packages register.
+"""The command line, `safer`: serve, ask, verify, protocol, keys, audit, and whatever other packages register.
 
 What a command needs is imported when it runs, so that `safer --help` is quick.
 """
@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `safer --help` is quick.
 import typer
 
 from safer_server.cli.ask import ask
+from safer_server.cli.audit import audit
 from safer_server.cli.keys import keys
 from safer_server.cli.plugins import CommandGroup
 from safer_server.cli.protocol import protocol
@@ -28,3 +29,4 @@ app.command()(ask)
 app.command()(verify)
 app.command()(protocol)
 app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")

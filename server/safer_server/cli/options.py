@@ -75,22 +75,42 @@ def policies_of(settings: "Settings") -> "Policies":
 
 
 def check_edge_of(settings: "Settings") -> None:
-    """Look at keys and certificate; ends the program where one of them cannot be used."""
+    """Look at keys, certificate and tracing; ends the program where one of them cannot be used."""
     import ssl
 
     from safer_server.document import DocumentError
+    from safer_server.engines.table import MissingExtraError
     from safer_server.keys import keys_of
+    from safer_server.tracing import check_tracing
 
     try:
         keys_of(settings)
+        if settings.tracing:
+            check_tracing()
         if settings.tls_certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
-    except DocumentError as error:
+    except (DocumentError, MissingExtraError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except OSError as error:
         typer.echo(f"SAFER_TLS_CERTIFICATE, SAFER_TLS_KEY: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def check_audit_of(settings: "Settings") -> None:
+    """Look at the audit log's folder and keys, and make them; ends the program where that cannot be done."""
+    from safer_server.audit.database import DatabaseUrlError, open_database
+    from safer_server.audit.keyring import KeyringError, open_keyring
+    from safer_server.audit.log import database_url
+
+    if not settings.audit:
+        return
+    try:
+        open_database(database_url(settings)).dispose()
+        open_keyring(settings.audit_dir, settings.receipt_key_file)
+    except (KeyringError, DatabaseUrlError) as error:
+        typer.echo(f"audit: {error} (SAFER_AUDIT=false turns the audit log off)", err=True)
         raise typer.Exit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""What a first start shows while it compiles the grammar."""
+"""What is shown of work that takes a while: compiling the grammar at a first start, and going through the audit log."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,3 +32,18 @@ def compile_bar() -> Iterator[Callable[[int, int], None]]:
         yield tell
     finally:
         bar.stop()
+
+
+@contextmanager
+def record_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Give a function that is told how many records are done, and shows it on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -14,6 +14,7 @@ from safer_server.cli.options import (
     EngineKind,
     Model,
     PolicyFiles,
+    check_audit_of,
     check_edge_of,
     check_engine_of,
     engine_of,
@@ -43,9 +44,7 @@ def serve(
     Every setting has a SAFER_ variable, listed in docs/settings.md; options go first. Point any OpenAI client at
     http://HOST:PORT/v1. /readyz turns 200 once a request of the server's own has come back verified.
     """
-    import uvicorn
-
-    from safer_server.workers import run_workers, server_options
+    from safer_server.workers import run_one, run_workers
 
     options: dict[str, Any] = {
         "host": host,
@@ -58,12 +57,12 @@ def serve(
     }
     settings = settings_with(**options)
     check_edge_of(settings)
+    check_audit_of(settings)
     policies = policies_of(settings)
     if settings.workers == 1:
         from safer_server.app import create_app
 
-        app = create_app(settings, engine_of(settings, policies), policies)
-        uvicorn.run(app, **server_options(settings))
+        run_one(create_app(settings, engine_of(settings, policies), policies), settings)
         return
     check_engine_of(settings, policies)
     put_into_environment(settings, options)

@@ -21,6 +21,7 @@ from safer_server.engines.backend import (
 )
 from safer_server.engines.codec import Prompt
 from safer_server.engines.http_body import chat_body, token_body
+from safer_server.outgoing import OUTGOING
 
 _TOKENS, _CHAT = "/inference/v1/generate", "/v1/chat/completions"
 _JSON = {"Content-Type": "application/json"}
@@ -103,7 +104,8 @@ class HttpBackend:
         else:
             body = self._body(prompt, parameters)
         try:
-            async with self._client.stream("POST", path, content=body, headers=_JSON) as response:
+            headers = {**_JSON, **OUTGOING.get()}
+            async with self._client.stream("POST", path, content=body, headers=headers) as response:
                 await _raise_for_status(response)
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
@@ -146,4 +148,4 @@ def _failure(fault: _Fault) -> BackendError:
         return refusal(fault.message)
     if fault.code in _BUSY:
         return BusyError(fault.message)
-    return UnreachableError(f"HTTP {fault.code}: {fault.message}")
+    return UnreachableError(f"HTTP {fault.code}")  # its message may repeat the request

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from safer_server.engines.backend import BusyError, Chunk, Parameters, UnreachableError, refusal
 from safer_server.engines.codec import Prompt
+from safer_server.outgoing import OUTGOING
 from safer_server.vllm.launch import PROCESSOR, set_environment
 
 
@@ -48,7 +49,8 @@ class LocalBackend:
         try:
             sampling = SamplingParams(**parameters, output_kind=RequestOutputKind.DELTA)
             # Closed at once, the inner iterator aborts the request; left to the garbage collector it would run on.
-            async with aclosing(self._llm.generate(asked, sampling, uuid4().hex)) as outputs:
+            trace = dict(OUTGOING.get()) or None
+            async with aclosing(self._llm.generate(asked, sampling, uuid4().hex, trace_headers=trace)) as outputs:
                 async for output in outputs:
                     (one,) = output.outputs
                     yield Chunk(tuple(one.token_ids), len(output.prompt_token_ids or ()), one.finish_reason)

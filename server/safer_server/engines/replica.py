@@ -18,7 +18,7 @@ from safer_server.engines.codec import Codec, Prompt
 from safer_server.engines.writing import constrained_by
 from safer_server.vllm.options import MachineOptions
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 CANARY_TOKENS = 8
 """Enough to see the opening tag of a plan."""

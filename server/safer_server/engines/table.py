@@ -19,7 +19,7 @@ _EXTRAS = {"hf": "serve", "vllm": "vllm", "vllm-http": "server"}
 
 
 class MissingExtraError(Exception):
-    """An engine whose packages are not installed; the message is the line that installs them."""
+    """An engine, or another part, whose packages are not installed; the message is the line that installs them."""
 
 
 def check_engine(settings: Settings, policies: Policies) -> None:

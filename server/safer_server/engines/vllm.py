@@ -26,7 +26,7 @@ from safer_server.engines.codec import Codec
 from safer_server.engines.replica import Patience, Replica
 from safer_server.engines.writing import Writer
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger(__name__)
 
 BY_ITSELF = (ConstraintMode.MACHINE, ConstraintMode.GUIDANCE, ConstraintMode.XGRAMMAR)
 """The constraints that are tried where the operator names none, the best first."""
@@ -80,7 +80,7 @@ class VllmEngine:
             except TooLongError:
                 raise ContextLengthError("the conversation is longer than the model's context") from None
             except RefusedError as error:
-                logger.error("replica %s refuses a request: %s", replica.name, error)
+                logger.error("replica %s refuses a request", replica.name)  # what it says may repeat the request
                 raise EngineError("vLLM refuses the request") from error
             except (UnreachableError, BusyError) as error:
                 if isinstance(error, UnreachableError):

@@ -1,6 +1,7 @@
 """Records that the caller gets as an error instead."""
 
 from safer_server.errors import (
+    AuditUnavailableError,
     ContentFilterError,
     FailedClosedError,
     GuardUnavailableError,
@@ -16,6 +17,8 @@ def raise_for(record: Record, options: CheckOptions) -> None:
     match record.failure:
         case Failure.ENGINE_UNAVAILABLE:
             raise GuardUnavailableError("The guard is not available.")
+        case Failure.AUDIT_UNAVAILABLE:
+            raise AuditUnavailableError("The case cannot be recorded.")
         case Failure.UPSTREAM_FAULT:
             raise UpstreamFaultError("The model behind this guard gave no whole reply.")
         case Failure.UPSTREAM_REJECTED:

@@ -7,31 +7,38 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from safer_server.body import ClientLimits, read_model
+from safer_server.body import ClientLimits, JsonBody
 from safer_server.completion import Completion
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.events import Delivered, Event, Finished, Reasoning
+from safer_server.openapi import stream_of
 from safer_server.routes.blocks import raise_for
 from safer_server.service import Service
+from safer_server.source import Source
 from safer_server.stream import EventStream, chunks
 from safer_server.view import show_line
 from safer_server.wire.request import ChatRequest, SaferOptions
-
-CLIENT_GONE = 499
-"""Nobody reads it; it is what access logs call a client that went away."""
+from safer_server.wire.response import ChatCompletion, ChatCompletionChunk
 
 
 def chat_router(service: Service, client: ClientLimits) -> APIRouter:
     """Serve chat completions."""
     router = APIRouter()
+    chat = JsonBody(ChatRequest, client)
 
-    @router.post("/v1/chat/completions")
+    @router.post(
+        "/v1/chat/completions",
+        openapi_extra=chat.openapi,
+        response_model=ChatCompletion,
+        responses={200: stream_of(ChatCompletionChunk)},
+    )
     async def create(request: Request) -> Response:
-        body = await read_model(request, ChatRequest, client)
+        body = await chat.read(request)
         submission = service.intake.chat(body)
         options = body.safer or SaferOptions()
         completion = Completion(body.model, service.intake.model, submission.policy, options.trace)
-        events = service.judge(submission, "chat")
+        events = service.judge(submission, Source.of(request, "chat"))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(aclosing(events))
             try:

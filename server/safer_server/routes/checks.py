@@ -13,18 +13,18 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from safer_server.account import reasoning_of, safer_of
-from safer_server.body import ClientLimits, read_model
+from safer_server.body import ClientLimits, JsonBody
 from safer_server.completion import usage_of
 from safer_server.disconnect import while_connected
+from safer_server.edge import CLIENT_GONE
 from safer_server.errors import FailedClosedError
 from safer_server.events import Finished
 from safer_server.intake import Submission
-from safer_server.metrics import Endpoint
 from safer_server.moderation import moderation_of, result_of
 from safer_server.record import Record
 from safer_server.routes.blocks import raise_for
-from safer_server.routes.chat import CLIENT_GONE
 from safer_server.service import Service
+from safer_server.source import Source
 from safer_server.wire.check import (
     Check,
     CheckRequest,
@@ -39,15 +39,18 @@ from safer_server.wire.request import CheckOptions
 def checks_router(service: Service, client: ClientLimits) -> APIRouter:
     """Serve verdicts."""
     router = APIRouter()
+    to_check = JsonBody(CheckRequest, client)
+    to_moderate = JsonBody(ModerationRequest, client)
+    to_guard = JsonBody(GuardrailRequest, client)
     model = service.intake.model
 
-    @router.post("/v1/checks")
+    @router.post("/v1/checks", openapi_extra=to_check.openapi, response_model=Check)
     async def check(request: Request) -> Response:
-        body = await read_model(request, CheckRequest, client)
+        body = await to_check.read(request)
         submission, options = service.intake.check(body), body.safer or CheckOptions()
 
         async def answer() -> Check:
-            record = await _verdict(service, submission, "checks")
+            record = await _verdict(service, submission, Source.of(request, "checks"))
             raise_for(record, options)
             return Check(
                 id=f"check-{secrets.token_hex(16)}",
@@ -63,13 +66,13 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
 
         return await _while_connected(request, answer())
 
-    @router.post("/v1/moderations")
+    @router.post("/v1/moderations", openapi_extra=to_moderate.openapi, response_model=Moderations)
     async def moderate(request: Request) -> Response:
-        body = await read_model(request, ModerationRequest, client)
+        body = await to_moderate.read(request)
         submissions = service.intake.moderation(body)
 
         async def answer() -> Moderations:
-            records = await _verdicts(service, submissions, "moderations")
+            records = await _verdicts(service, submissions, Source.of(request, "moderations"))
             results = []
             for record in records:
                 raise_for(record, CheckOptions())
@@ -80,15 +83,15 @@ def checks_router(service: Service, client: ClientLimits) -> APIRouter:
 
         return await _while_connected(request, answer())
 
-    @router.post("/beta/litellm_basic_guardrail_api")
+    @router.post("/beta/litellm_basic_guardrail_api", openapi_extra=to_guard.openapi, response_model=GuardrailResponse)
     async def guardrail(request: Request) -> Response:
-        body = await read_model(request, GuardrailRequest, client)
+        body = await to_guard.read(request)
         submission = service.intake.guardrail(body)
 
         async def answer() -> GuardrailResponse:
             if not submission.conversation:
                 return GuardrailResponse(action="NONE", blocked_reason=None, safer=None)
-            record = await _verdict(service, submission, "litellm")
+            record = await _verdict(service, submission, Source.of(request, "litellm"))
             raise_for(record, CheckOptions())
             return GuardrailResponse(
                 action="NONE" if record.allowed else "BLOCKED",
@@ -108,18 +111,18 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, BaseModel
         return Response(status_code=CLIENT_GONE)
 
 
-async def _verdicts(service: Service, submissions: Sequence[Submission], endpoint: Endpoint) -> list[Record]:
+async def _verdicts(service: Service, submissions: Sequence[Submission], source: Source) -> list[Record]:
     """Judge all of them, as far as there are slots at once; the first that cannot be judged ends the others."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_verdict(service, one, endpoint)) for one in submissions]
+            tasks = [group.create_task(_verdict(service, one, source)) for one in submissions]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def _verdict(service: Service, submission: Submission, endpoint: Endpoint) -> Record:
-    async with aclosing(service.judge(submission, endpoint)) as events:
+async def _verdict(service: Service, submission: Submission, source: Source) -> Record:
+    async with aclosing(service.judge(submission, source)) as events:
         async for event in events:
             if isinstance(event, Finished):
                 return event.record

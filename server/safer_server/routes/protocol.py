@@ -14,11 +14,11 @@ from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
 from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Violation
-from safer_server.body import ClientLimits, read_model
+from safer_server.body import ClientLimits, JsonBody
 from safer_server.errors import NotFoundError
 from safer_server.policies import Policies
 from safer_server.protocol_card import ProtocolCard, protocol_card
-from safer_server.wire.request import Wire
+from safer_server.wire.request import Wire, example
 
 MAX_TRACE_BYTES = 262_144
 """Longest body to verify; the work is done between two requests of the event loop."""
@@ -26,6 +26,23 @@ MAX_TRACE_BYTES = 262_144
 
 class TraceToVerify(Wire):
     """A reply, or its beginning up to the decision: as `text`, or as `plan`, `trace` and perhaps `answer`."""
+
+    model_config = example(
+        plan={
+            "category": "none",
+            "risk": "none",
+            "persona": "assistant",
+            "topology": "mesh",
+            "depth": "brief",
+            "tools": ["KEYWORD-FLAGGING", "RISK-SCORER", "SAFETY-GATE"],
+        },
+        trace=[
+            {"tool": "KEYWORD-FLAGGING", "fields": {"flagged": False, "terms": []}},
+            {"tool": "RISK-SCORER", "fields": {"category": "none", "level": "none", "score": 0}},
+            {"tool": "SAFETY-GATE", "fields": {"rationale": "a question about a city", "verdict": "allow"}},
+        ],
+        answer="The capital of France is Paris.",
+    )
 
     text: str | None = None
     plan: Plan | None = None
@@ -62,16 +79,16 @@ class TraceReport(BaseModel):
 def protocol_router(policies: Policies, client_seconds: float) -> APIRouter:
     """Describe the protocol and verify traces against it."""
     router = APIRouter()
-    client = ClientLimits(MAX_TRACE_BYTES, client_seconds)
+    to_verify = JsonBody(TraceToVerify, ClientLimits(MAX_TRACE_BYTES, client_seconds))
     cards = {name: protocol_card(policy) for name, policy in policies.items()}
 
     @router.get("/v1/protocol")
     async def get_protocol(policy: str = DEFAULT_POLICY) -> ProtocolCard:
         return cards[_known(policy, policies).name]
 
-    @router.post("/v1/traces/verify")
+    @router.post("/v1/traces/verify", openapi_extra=to_verify.openapi)
     async def verify_trace(request: Request) -> TraceReport:
-        body = await read_model(request, TraceToVerify, client)
+        body = await to_verify.read(request)
         policy = _known(body.policy, policies)
         report = body.report(policy.toolkit)
         return TraceReport(

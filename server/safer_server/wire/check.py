@@ -16,6 +16,7 @@ from safer_server.wire.request import (
     Tag64,
     Tag512,
     Wire,
+    example,
 )
 from safer_server.wire.response import Moderation, ModerationResult, Safer, Usage
 
@@ -25,6 +26,13 @@ MAX_INPUTS = 32
 
 class CheckRequest(Wire):
     """Body of `POST /v1/checks`: the last message is judged, in the light of those before it."""
+
+    model_config = example(
+        messages=[
+            {"role": "user", "content": "What is the capital of France?"},
+            {"role": "assistant", "content": "Paris."},
+        ]
+    )
 
     messages: Messages
     model: str | None = None
@@ -57,6 +65,8 @@ def _input_form(value: object) -> str:
 
 class ModerationRequest(Wire):
     """Body of `POST /v1/moderations`: a text, several texts that are judged each for itself, or the parts of one message."""
+
+    model_config = example(input=["What is the capital of France?", "How do I fold a paper boat?"])
 
     input: Annotated[
         Annotated[str, Field(min_length=1), Tag("<text>")]
@@ -93,6 +103,8 @@ class GuardrailOptions(Tolerant):
 
 class GuardrailRequest(Tolerant):
     """What LiteLLM's generic guardrail sends: of a request the conversation and its flattened texts, of a reply the texts alone."""
+
+    model_config = example(input_type="request", texts=["What is the capital of France?"])
 
     input_type: Literal["request", "response"]
     texts: tuple[str, ...] | None = None

@@ -23,6 +23,11 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def example(**fields: Any) -> ConfigDict:
+    """Give a model the example that its JSON Schema shows."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class TextPart(Wire):
     """A piece of text."""
 
@@ -164,14 +169,12 @@ class SaferOptions(CheckOptions):
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [] if value is None else [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
-    BeforeValidator(lambda value: () if value is None else _as_list(value)),
-    Field(max_length=4, strict=False),
-]
+StopText = Annotated[str, Field(min_length=1, max_length=256)]
+StopTexts = Annotated[tuple[StopText, ...], Field(max_length=4, strict=False)]
+Stop = Annotated[StopTexts, BeforeValidator(_as_list, json_schema_input_type=StopText | StopTexts | None)]
 Tag64 = Annotated[str, Field(max_length=64)]
 Tag512 = Annotated[str, Field(max_length=512)]
 
@@ -181,6 +184,8 @@ Messages = Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MES
 
 class ChatRequest(UnsupportedFields, Wire):
     """Body of `POST /v1/chat/completions`."""
+
+    model_config = example(model="tiny", messages=[{"role": "user", "content": "What is the capital of France?"}])
 
     model: str
     messages: Messages

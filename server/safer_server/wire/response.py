@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
+from safer_protocol.receipt import Receipt
 from safer_protocol.trace import Call
 from safer_protocol.violation import Violation
 from safer_server.case import Coverage
@@ -51,7 +52,7 @@ class Safer(BaseModel):
     coverage: Coverage
     timings_ms: Timings
     reply: ReplyVerdict | None
-    receipt: None = None
+    receipt: Receipt | None
 
 
 class ModerationResult(BaseModel):

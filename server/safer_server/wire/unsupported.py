@@ -3,13 +3,25 @@
 Each is refused by name, except where its value asks for nothing (`n` 1, `logprobs` false, null).
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
 
 
-def only(*allowed: object) -> BeforeValidator:
+@dataclass(frozen=True)
+class Only(BeforeValidator):
+    """A validator, and how a JSON Schema tells of it."""
+
+    allowed: tuple[object, ...] = ()
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Name the values."""
+        return {"enum": [None, *self.allowed]}
+
+
+def only(*allowed: object) -> Only:
     """Accept null and the given values; refuse everything else by name."""
 
     def check(value: object) -> object:
@@ -19,7 +31,7 @@ def only(*allowed: object) -> BeforeValidator:
             raise PydanticCustomError("unsupported_value", "this server does not support this value")
         raise PydanticCustomError("unsupported_parameter", "this server does not support this field")
 
-    return BeforeValidator(check)
+    return Only(check, allowed=allowed)
 
 
 Unsupported = Annotated[Any, only()]
