@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "tie_word_embeddings": size == "3b",
     }
     vision = {**VISION, "out_hidden_size": SHAPES[size]["hidden_size"]}
-    folder = tmp_path_factory.mktemp("models") / size
+    folder: Path = tmp_path_factory.mktemp("models") / size
     Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=size == "3b").save_pretrained(folder)
     return folder
 
