@@ -8,13 +8,16 @@ CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
 ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
 
-.PHONY: serve test attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
+.PHONY: serve test test-training attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
 
 serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest
+
+test-training: .venv/dev
+	$(BIN)/pytest -m long
 
 attack: .venv/dev
 	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(ATTACKS)

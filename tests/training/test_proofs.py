@@ -76,6 +76,7 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **changes}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "adapters"), [("sft", False), ("sft", True), ("dpo", False), ("dpo", True), ("grpo", False)]
 )
@@ -97,6 +98,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(
     assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_kill_9_and_resume(tmp_path: Path, data: Path, untrained: Path, toolkit: Toolkit) -> None:
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
     recipe.write_text(yaml.safe_dump({**RECIPE, "sft": {**SHARED, "epochs": 2}}))
@@ -128,6 +130,7 @@ def test_a_save_that_was_cut_short_is_not_resumed_from(tmp_path: Path) -> None:
     assert steps_done(tmp_path / "none") == 0
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_does(tmp_path: Path, data: Path, untrained: Path, toolkit: Toolkit) -> None:
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "two"
     recipe.write_text(yaml.safe_dump({**RECIPE, "sft": {**SHARED, "at_once": 2}}))

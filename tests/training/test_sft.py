@@ -134,8 +134,8 @@ def test_a_picture_without_text_is_almost_blank() -> None:
     assert (cells.codes == 0).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_recipes_that_ship_are_read_by_name(path: Path) -> None:
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("tiny-cpu*.yaml")), ids=lambda path: path.stem)
+def test_recipes_of_shown_rows_are_read_by_name(path: Path) -> None:
     recipe = read_recipe(Path(path.stem))
     assert recipe.name == path.stem
     assert recipe == read_recipe(path)
