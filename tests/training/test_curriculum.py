@@ -85,6 +85,14 @@ def test_what_cannot_be_done_is_said(arguments: list[str], said: str, tmp_path: 
     assert said in " ".join(ran.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--wandb"])
+def test_what_shown_rows_cannot_have_is_refused_and_nothing_is_trained(option: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(train, ["sft", str(tmp_path), "--out", str(tmp_path / "out"), option])
+    assert ran.exit_code == 2
+    assert "only for built rows" in ran.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_rows_that_are_missing_are_said(tmp_path: Path) -> None:
     ran = CliRunner().invoke(train, ["dpo", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 2

@@ -115,6 +115,10 @@ def sft(
     """
     if data is not None and (data / "sft.jsonl").is_file():
         return _stage("sft", start, out, recipe, data, resume, wandb, dry_run)
+    if dry_run or wandb:
+        raise typer.BadParameter(
+            "only for built rows: the folder of --data has no sft.jsonl", param_hint="--dry-run, --wandb"
+        )
     from safer_training import sft as stage
     from safer_training.recipe import read_recipe
 
