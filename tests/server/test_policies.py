@@ -1,6 +1,6 @@
 """Policy files are read with errors that help, and two policies are served side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ def strict(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(strict: Path) -> TestClient:
-    return TestClient(create_app(Settings(), ScriptedEngine(), load_policies([strict], BASE)))
+def client(strict: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(), ScriptedEngine(), load_policies([strict], BASE))) as running:
+        yield running
 
 
 def test_the_page_about_policies_shows_one_that_loads(tmp_path: Path) -> None:

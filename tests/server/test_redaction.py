@@ -164,7 +164,7 @@ def test_the_verdict_on_a_reply_is_redacted_too(
     monkeypatch: pytest.MonkeyPatch, written: Callable[[str], str], view: str, stream: bool
 ) -> None:
     behind = Settings(upstream_url="http://127.0.0.1:9/v1", upstream_model="behind")
-    monkeypatch.setattr("safer_server.app.upstream_of", lambda _: Upstream())
+    monkeypatch.setattr("safer_server.app.upstream_of", lambda *_: Upstream())
     free = {message: written(message).replace('"scripted"', '"zqxjreply"') for message in ("hello", "steal")}
 
     def script(request: EngineRequest) -> str:
