@@ -63,7 +63,7 @@ def test_nothing_that_is_broken_does_harm(
     live: Callable[..., Any], chat_body: Callable[..., dict[str, Any]], server_log: pytest.LogCaptureFixture
 ) -> None:
     engine = CountingEngine()
-    server = live(engine, max_body_bytes=65_536)
+    server = live(engine, max_body_bytes=65_536, audit=False)  # whose files come and go by themselves
 
     def ask() -> httpx.Response:
         return httpx.post(f"{server.url}/v1/chat/completions", json=chat_body(), trust_env=False)
