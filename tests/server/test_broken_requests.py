@@ -2,6 +2,7 @@
 
 import gc
 import http.client
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def resident() -> int:
 def test_nothing_that_is_broken_does_harm(
     live: Callable[..., Any], chat_body: Callable[..., dict[str, Any]], server_log: pytest.LogCaptureFixture
 ) -> None:
+    server_log.set_level(logging.WARNING)  # pytest keeps whatever is logged, and it would grow with the requests
     engine = CountingEngine()
     server = live(engine, max_body_bytes=65_536, audit=False)  # whose files come and go by themselves
 

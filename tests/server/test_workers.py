@@ -200,7 +200,7 @@ def test_every_line_that_is_logged_can_be_read_by_machines(serve: Callable[..., 
     served.process.terminate()
     served.process.wait(PATIENCE)
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
-    assert {line["logger"] for line in lines} == {"uvicorn.error", "safer_server.access"}
+    assert {line["logger"] for line in lines} == {"uvicorn.error", "safer_server.access", "safer_server.audit.log"}
     asked = [line for line in lines if line.get("path") == "/v1/chat/completions"]
     assert [(line["status"], line["request_id"][:4]) for line in asked] == [(200, "req_")] * 2
 
