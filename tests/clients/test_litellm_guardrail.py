@@ -9,6 +9,7 @@ import pytest
 from loopback_process import LoopbackProcess, wait_for
 
 REFUSAL = "I can't help with this request."
+WITHHELD = "I can't show this reply: it did not pass its safety check."
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC"
 PICTURE = f"data:image/png;base64,{PNG}"
 Ask = Callable[..., Any]
@@ -53,14 +54,14 @@ def test_a_reply_that_is_refused_is_withheld(ask: Ask, proxy: Any) -> None:
     with pytest.raises(openai.BadRequestError) as blocked:
         ask("reply", "steal")
     body: Any = blocked.value.body
-    assert body["message"] == REFUSAL
+    assert body["message"] == WITHHELD
     assert len(proxy.echo.bodies) == 1
 
 
 @pytest.mark.parametrize("guardrail", ["reply", "whole-reply"])
 def test_a_streamed_reply_that_is_refused_ends_in_an_error(ask: Ask, guardrail: str) -> None:
     """LiteLLM looks at every fifth chunk, or at the end alone: what came before has been sent by then."""
-    with pytest.raises(openai.APIError, match=REFUSAL):
+    with pytest.raises(openai.APIError, match=WITHHELD):
         list(ask(guardrail, "one two three four five six steal eight nine ten eleven", stream=True))
 
 
