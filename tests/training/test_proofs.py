@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def weights(out: Path) -> dict[str, Any]:
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-W", "ignore", *map(str, arguments)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Add up in one order, here as in the processes that are started: two threads would differ in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def environment(**changes: str) -> dict[str, str]:
