@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
 from safer_protocol.reply import Reply
 from safer_protocol.text import TRACE_CLOSE, Part, Reader
 from safer_protocol.toolkit import Toolkit
 from safer_protocol.trace import Call
-from safer_protocol.verify import verify
+from safer_protocol.verify import Report, verify
 from safer_protocol.violation import Code
 from safer_server.events import Reasoning
 from safer_server.record import BrokenReplyError, Failure
@@ -86,12 +85,12 @@ class Draft:
             return found <= {Code.MISSING_DECISION, Code.PLAN_TOOLS}  # the list of tools may go on
         return found <= {Code.MISSING_DECISION} and (not found or line != TRACE_CLOSE)
 
-    def verdict(self) -> Decision:
-        """Verify the finished plan and trace as text and return their decision; raise `BrokenReplyError` unless valid."""
+    def verdict(self) -> Report:
+        """Verify the finished plan and trace as text; raise `BrokenReplyError` unless they are valid."""
         report = verify(self.head, self._toolkit)
-        if not report.valid or report.decision is None:
+        if not report.valid:
             raise BrokenReplyError(Failure.INVALID_TRACE)
-        return report.decision
+        return report
 
     def answer_text(self) -> str:
         """Take what has been written of the answer since last asked, its opening tag left out."""

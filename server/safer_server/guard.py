@@ -91,7 +91,10 @@ class Guard:
             if draft.section != "answer":
                 return
             # 3. The decision counts once plan and trace as a whole are verified.
-            ledger.decision = decision = draft.verdict()
+            ledger.verdict = draft.verdict()
+            decision = ledger.decision
+            if decision is None:
+                raise BrokenReplyError(Failure.INVALID_TRACE)
             if case.coverage.unjudged and case.policy.unjudged == "block" and decision is not Decision.REFUSE:
                 raise BrokenReplyError(Failure.UNJUDGED)
             yield Decided(decision)
@@ -105,7 +108,7 @@ class Guard:
     def _close(self, ledger: Ledger) -> Iterator[Event]:
         # 5. A check ends with its decision, for which plan and trace have been verified.
         if ledger.is_checked:
-            ledger.report = verify(ledger.draft.head, ledger.toolkit)
+            ledger.report = ledger.verdict
             if ledger.refuses:
                 yield Delivered(REFUSED_TEXTS[ledger.case.subject], is_refusal=True)
             return

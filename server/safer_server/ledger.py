@@ -30,7 +30,8 @@ class Ledger:
         self.case = case
         self.toolkit = case.policy.toolkit
         self.draft = Draft(self.toolkit)
-        self.decision: Decision | None = None
+        self.verdict: Report | None = None
+        """What the verifier said of plan and trace, once they are complete."""
         self.answer: Answer | None = None
         self.report: Report | None = None
         self.failure: Failure | None = None
@@ -45,6 +46,11 @@ class Ledger:
         self._start = time.perf_counter()
         self._planned: float | None = None
         self._decided: float | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        """The verified decision, once it is reached."""
+        return None if self.verdict is None else self.verdict.decision
 
     @property
     def stopped(self) -> bool:
