@@ -18,6 +18,7 @@ from safer_protocol.plan import Depth
 from safer_protocol.prompt import Turn
 from safer_protocol.reply import Reply
 from safer_server.audit.database import migrate
+from safer_server.audit.entry import Entry
 from safer_server.audit.schema import metadata
 from safer_server.cli import app
 from safer_server.engines.base import EngineRequest
@@ -97,10 +98,14 @@ def test_a_replay_needs_the_texts(content: str, tmp_path: Path) -> None:
     assert (code, f"SAFER_AUDIT_CONTENT={content}" in output) == (1, True)
 
 
+def when(entry: Entry) -> tuple[str, int]:
+    return json.loads(entry.record)["time"], json.loads(entry.receipt)["sequence"]
+
+
 def test_pruning_keeps_the_log_provable(tmp_path: Path) -> None:
     for _ in range(3):
         fill(tmp_path)
-    sizes = [len(entry.receipt) + len(entry.record) for entry in entries(tmp_path)]
+    sizes = [len(entry.receipt) + len(entry.record) for entry in sorted(entries(tmp_path), key=when)]
     assert audit(tmp_path, "prune") == (0, "removed 0 records\n")
     assert audit(tmp_path, "prune", "--days", "1") == (0, "removed 0 records\n")
     assert audit(tmp_path, "prune", "--bytes", str(sum(sizes[-7:]))) == (0, "removed 8 records\n")
