@@ -1,0 +1,1 @@
+"""Evaluation: suites, the targets that reply to them, judges, figures and reports."""
