@@ -60,6 +60,30 @@ def test_whole_replies_in_a_batch_parse(rows: list[Row], recipe: Recipe, tokeniz
     assert torch.equal(batch["labels"][kept], batch["input_ids"][:, -columns:][kept])
 
 
+def test_words_of_pictures_are_labels_of_their_last_cells(
+    rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit
+) -> None:
+    made = collator(rows, recipe, tokenizer, toolkit, pictures=1, readings=0, words=1.0)
+    batch = made(drawn(range(0, 120, 10)))
+    named = batch["words"][..., 0] != IGNORED
+    pads = batch["input_ids"] == tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+    assert named.any()
+    assert not (named & ~pads).any()
+    spelt = [tokenizer.decode([t for t in labels.tolist() if t != IGNORED]) for labels in batch["words"][named]]
+    assert all(word.startswith(" ") and word == word.lower() for word in spelt)
+    assert "words" not in collator(rows, recipe, tokenizer, toolkit, pictures=0, words=1.0)(drawn(range(4)))
+
+
+def test_a_batch_is_all_conversations_or_none(
+    rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit
+) -> None:
+    made = collator(rows, recipe, tokenizer, toolkit, pictures=0, dialogues=0.5)
+    opened = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    turns = [(made(drawn(range(0, 320, 40), step))["input_ids"] == opened).sum(-1) for step in range(20)]
+    assert {bool((counts > 3).any()) for counts in turns} == {True, False}
+    assert any((counts <= 3).all() for counts in turns)
+
+
 def test_heads_end_after_the_decision(rows: list[Row], recipe: Recipe, tokenizer: Any, toolkit: Toolkit) -> None:
     batch = collator(rows, recipe, tokenizer, toolkit, whole=0, pictures=0)(drawn(range(8)))
     for labels in batch["labels"]:

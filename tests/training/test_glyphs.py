@@ -68,6 +68,23 @@ def test_a_text_that_is_too_long_is_cut_at_its_end() -> None:
     assert text.startswith(" ".join(pseudo_picture(text, Random(1)).text().split()))
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(5))
+def test_words_of_a_picture_are_those_that_were_written(noise: float, seed: int) -> None:
+    text = "bake a loaf of bread at home"
+    cells = pseudo_picture(text, Random(seed), noise)
+    assert [word for _, word in cells.words][: len(text.split())] == text.split()
+    ends = [cell for cell, _ in cells.words]
+    assert ends == sorted(ends)
+    assert all(0 <= cell < len(cells.codes) for cell in ends)
+
+
+def test_a_word_is_named_where_it_ends() -> None:
+    glyphs = [Glyph(letter, 14 * place + 7, 14) for place, letter in enumerate("tea is hot")]
+    glyphs += [Glyph("!", 7, CELL + 14)]
+    assert place(glyphs, 2, 5).words == ((1, "tea"), (2, "is"), (4, "hot"), (5, "!"))
+
+
 def test_noise_changes_some_characters_and_the_seed_decides_which() -> None:
     text = TEXTS[3]
     clean, noisy = pseudo_picture(text, Random(1)), pseudo_picture(text, Random(1), noise=0.2)

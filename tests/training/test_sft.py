@@ -12,11 +12,12 @@ from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.toolkit import Toolkit, default_toolkit
 from safer_protocol.verify import verify
 from safer_training.checkpoint import MAX_PIXELS, build, image_processor, load
+from safer_training.collate import Collator
 from safer_training.errors import ProtocolMismatchError, RecipeError
 from safer_training.recipe import RECIPES, Recipe, read_recipe
 from safer_training.replies import Writer
 from safer_training.rows import Row
-from safer_training.sft import GlyphTower, pseudo_draw, train
+from safer_training.sft import SPELLING_LAYERS, GlyphTower, pseudo_draw, train, word_loss
 from safer_training.stamp import read_stamp
 
 # TRL and accelerate warn about themselves on every run.
@@ -70,6 +71,31 @@ def _check_that_it_writes(checkpoint: Path, toolkit: Toolkit) -> None:
             assert verify(text, toolkit).valid, text
     (alone,) = writer.write(asked[1:], head_only=True)
     assert alone == writer.write(asked, head_only=True)[1], "padding must not change a reply"
+
+
+def test_cells_learn_to_name_the_words_that_end_in_them(
+    tmp_path: Path, untrained: Path, rows: list[Row], toolkit: Toolkit
+) -> None:
+    spelling = {"pictures": 1.0, "readings": 0.0, "noise": 0.0, "whole": 0.0}
+    train(rows[:4], short(40, words=1.0, **spelling), untrained, tmp_path / "spelt", toolkit, bar=False)
+    train(rows[:4], short(40, words=0.0, **spelling), untrained, tmp_path / "not", toolkit, bar=False)
+    spelt, not_spelt = (named(tmp_path / out, rows[:4], toolkit) for out in ("spelt", "not"))
+    assert spelt < 0.7 * not_spelt
+
+
+def named(checkpoint: Path, rows: list[Row], toolkit: Toolkit) -> float:
+    """The loss of the exercise in spelling on pseudo pictures that were not trained on."""
+    model, tokenizer, _ = load(checkpoint, toolkit)
+    model.model.visual = GlyphTower(model.config.text_config.hidden_size)
+    recipe = short(1, words=1.0, pictures=1.0, readings=0.0, noise=0.0, whole=0.0)
+    batch = Collator(rows, recipe, tokenizer, toolkit, pseudo_draw(0.0), None)(
+        [{"row": number, "step": 1000, "place": number} for number in range(4)]
+    )
+    words = batch.pop("words")
+    del batch["labels"], batch["loss_weights"]
+    with torch.inference_mode():
+        output = model(**batch, output_hidden_states=True)
+    return float(word_loss(model, output.hidden_states[SPELLING_LAYERS], words))
 
 
 def test_the_vision_tower_is_kept_while_the_stand_in_teaches(tmp_path: Path, untrained: Path, rows: list[Row]) -> None:

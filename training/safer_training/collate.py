@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,12 +17,17 @@ from safer_protocol.text import PLAN_OPEN, TRACE_OPEN, print_call, print_head, p
 from safer_protocol.toolkit import Toolkit
 from safer_training.checkpoint import MERGE
 from safer_training.conversations import show_conversation
-from safer_training.glyphs import Cells
+from safer_training.glyphs import LARGE, Cells
 from safer_training.recipe import Recipe
+from safer_training.render import Picture
 from safer_training.rows import Row
 from safer_training.shown import Draw, Shown, show_picture, show_reading, show_text
 
+Manner = Literal["text", "conversation", "picture", "reading"]
 IGNORED = -100
+WORD_TOKENS = 3
+"""So many tokens of a word in a picture are taught; few words have more."""
+_MARKS = ".,;:!?\"'()"
 _DECISIVE = re.compile(r"\b(?:category|risk|verdict|level)=(\w+)")
 _READ = re.compile(r'text="([^"]*"\n)')
 
@@ -65,7 +71,7 @@ def _weighted(tokenizer: Any, text: str, counting: re.Pattern[str], otherwise: f
 
 
 def picture_inputs(shown: Sequence[Any], processor: Any) -> dict[str, Tensor]:
-    """Return `pixel_values` and `image_grid_thw` [pictures, 3] of pictures that are all drawn or all `Cells`.
+    """Return `pixel_values` and `image_grid_thw` [pictures, 3] of pictures (PIL images or `Picture`), or of `Cells`.
 
     For `Cells`, `pixel_values` are their codes [cells, SLOTS], which `GlyphTower` looks up.
     """
@@ -75,7 +81,8 @@ def picture_inputs(shown: Sequence[Any], processor: Any) -> dict[str, Tensor]:
             "pixel_values": torch.cat([cells.codes for cells in shown]).float(),
             "image_grid_thw": torch.tensor(grid),
         }
-    inputs = processor(images=list(shown), return_tensors="pt")
+    images = [one.image if isinstance(one, Picture) else one for one in shown]
+    inputs = processor(images=images, return_tensors="pt")
     return {"pixel_values": inputs["pixel_values"], "image_grid_thw": inputs["image_grid_thw"]}
 
 
@@ -102,6 +109,29 @@ def pad(prompts: Sequence[list[int]], targets: Sequence[Target], pad_id: int, im
         "labels": torch.tensor([t.ids + [IGNORED] * (after - len(t.ids)) for t in targets]),
         "loss_weights": torch.tensor([t.weights + [0.0] * (after - len(t.weights)) for t in targets]),
     }
+
+
+@dataclass(frozen=True)
+class DrawnWords:
+    """The words of a picture: number of the cell in which each ends, and its token ids."""
+
+    cells: int
+    words: list[tuple[int, list[int]]]
+
+
+def word_labels(drawn: Sequence[Sequence[DrawnWords]], is_picture: Tensor) -> Tensor:
+    """Return int64 [rows, columns, WORD_TOKENS]: at the last cell of each word of a row's pictures its tokens, else `IGNORED`.
+
+    `is_picture` [rows, columns] is true where a token is a cell.
+    """
+    labels = torch.full((*is_picture.shape, WORD_TOKENS), IGNORED)
+    for row, some in enumerate(drawn):
+        columns, first = is_picture[row].nonzero().flatten().tolist(), 0
+        for picture in some:
+            for cell, ids in picture.words:
+                labels[row, columns[first + cell], : len(ids)] = torch.tensor(ids[:WORD_TOKENS])
+            first += picture.cells
+    return labels
 
 
 def encode_prompts(
@@ -137,36 +167,56 @@ class Collator:
         self.image_id: int = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
     def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Tensor]:
-        """Show the rows, all as pictures or all as text, and all whole or all up to the decision, to waste no padding.
+        """Show the rows in one manner, all whole or all up to the decision, to waste no padding.
 
         Chance depends on the step and the place in it alone: a resumed run, or one of several processes, shows the same.
         """
         rng, recipe = Random(f"{self.recipe.seed} {batch[0]['step']}"), self.recipe
-        as_pictures, whole = rng.random() < recipe.pictures, rng.random() < recipe.whole
-        reading = as_pictures and rng.random() < recipe.readings
+        manner, whole = self._manner(rng), rng.random() < recipe.whole
+        draw = partial(self.draw, large=rng.random() < LARGE)
         rngs = [Random(f"{recipe.seed} {item['step']} {item['place']}") for item in batch]
-        shown = [
-            self._show(self.rows[item["row"]], as_pictures, reading, one) for item, one in zip(batch, rngs, strict=True)
-        ]
+        shown = [self._show(self.rows[item["row"]], manner, draw, one) for item, one in zip(batch, rngs, strict=True)]
         prompts, inputs = encode_prompts(self.tokenizer, self.processor, [one.turns for one in shown])
         noisy = [self._noisy(ids, one) for ids, one in zip(prompts, rngs, strict=True)]
-        targets = [self._target(one.reply, whole, reading) for one in shown]
-        return {**pad(noisy, targets, self.tokenizer.pad_token_id, self.image_id), **inputs}
+        targets = [self._target(one.reply, whole, manner) for one in shown]
+        padded = pad(noisy, targets, self.tokenizer.pad_token_id, self.image_id)
+        if recipe.words and manner in ("picture", "reading"):
+            drawn = [[self._words(one) for one in pictures(each.turns)] for each in shown]
+            padded["words"] = word_labels(drawn, padded["mm_token_type_ids"])
+        return {**padded, **inputs}
 
-    def _target(self, reply: Reply, whole: bool, reading: bool) -> Target:
-        if reading:
+    def _words(self, picture: Any) -> DrawnWords:
+        """Return cell number and token ids of every word, without case and marks, as within a line of text."""
+        cells = picture if isinstance(picture, Cells) else picture.cells
+        plain = [(cell, word.lower().strip(_MARKS)) for cell, word in cells.words]
+        encode = self.tokenizer
+        return DrawnWords(
+            len(cells.codes),
+            [(cell, encode(f" {word}", add_special_tokens=False).input_ids) for cell, word in plain if word],
+        )
+
+    def _manner(self, rng: Random) -> Manner:
+        recipe = self.recipe
+        if rng.random() < recipe.pictures:
+            return "reading" if rng.random() < recipe.readings else "picture"
+        return "conversation" if rng.random() < recipe.dialogues else "text"
+
+    def _target(self, reply: Reply, whole: bool, manner: Manner) -> Target:
+        if manner == "reading":
             return encode_reading(self.tokenizer, reply, self.toolkit)
         text = print_reply(reply, self.toolkit) if whole else head_text(reply.plan)
         return encode_target(self.tokenizer, text, self.recipe.fixed_weight, ended=whole)
 
-    def _show(self, row: Row, as_picture: bool, reading: bool, rng: Random) -> Shown:
-        if reading:
-            return show_reading(row, self.draw, rng, self.toolkit)
-        if as_picture:
-            return show_picture(row, self.draw, rng, self.toolkit)
-        if rng.random() < self.recipe.dialogues:
-            return show_conversation(row, self.rows, rng, self.toolkit)
-        return show_text(row, rng, self.toolkit)
+    def _show(self, row: Row, manner: Manner, draw: Draw, rng: Random) -> Shown:
+        match manner:
+            case "reading":
+                return show_reading(row, draw, rng, self.toolkit)
+            case "picture":
+                return show_picture(row, draw, rng, self.toolkit)
+            case "conversation":
+                return show_conversation(row, self.rows, rng, self.toolkit)
+            case "text":
+                return show_text(row, rng, self.toolkit)
 
     def _noisy(self, ids: list[int], rng: Random) -> list[int]:
         """Drop or replace some ordinary tokens of two prompts in three; special tokens stay."""

@@ -16,7 +16,7 @@ from safer_training.batches import DpoBatches
 from safer_training.checkpoint import load
 from safer_training.data.records import DpoRow
 from safer_training.recipe import DpoStage
-from safer_training.stage import Resumable, adapters, arguments, begin, chosen, run
+from safer_training.stage import Resumable, adapters, arguments, begin, chosen, in_order, run
 
 
 class PreferenceTrainer(Resumable, DPOTrainer):  # type: ignore[misc]
@@ -38,11 +38,17 @@ def train_dpo(
     """Train the checkpoint in `start` on pairs whose pictures lie below `folder`, and write the result to `out`."""
     taken, begun = chosen(rows, stage), begin(start, stage, toolkit)
     # A column `images` tells the trainer to leave the rows to the collator, as it must for pictures.
-    numbers = Dataset.from_dict({"row": list(range(len(taken))), "images": [[]] * len(taken)})
+    order = in_order(taken, stage)
+    numbers = Dataset.from_dict({"row": order, "images": [[]] * len(order)})
     trainer = PreferenceTrainer(
         model=begun.model,
         ref_model=None if stage.lora else load(start, toolkit)[0],
-        args=DPOConfig(**arguments(stage, len(taken), out, quiet=quiet, wandb=wandb), beta=stage.beta, max_length=None),
+        args=DPOConfig(
+            **arguments(stage, len(taken), out, quiet=quiet, wandb=wandb),
+            train_sampling_strategy="sequential",
+            beta=stage.beta,
+            max_length=None,
+        ),
         train_dataset=numbers,
         data_collator=DpoBatches(folder, begun.tokenizer, begun.images, taken),
         processing_class=begun.processor,

@@ -7,7 +7,7 @@ sums (`letters`) and the language model to read them, apart from each other.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -23,6 +23,8 @@ SCALE = 0.05
 MIN_CELLS, MAX_CELLS = MIN_PIXELS // CELL**2, MAX_PIXELS // CELL**2
 CHARACTERS = "\0" + "".join(map(chr, range(32, 127)))
 BLANK = 0
+LARGE = 0.3
+"""Share of pictures that are as large as the model takes them."""
 _CODE = {character: code for code, character in enumerate(CHARACTERS)}
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] "), frozenset("mwMW@%&")
 _ALIKE = ("il1I|!j", "oO0Qce", "aes", "nmhru", "vwy", "bdhk", "gqpy", "B8S5", "Z2z", "tfr", ".,", "GC6", "uvn")
@@ -44,6 +46,8 @@ class Cells:
     height: int
     width: int
     codes: Tensor
+    words: tuple[tuple[int, str], ...] = ()
+    """Every word with the number of the cell that holds its last character."""
 
     def text(self) -> str:
         """Reads the cells row by row; a row of cells is a line."""
@@ -64,7 +68,22 @@ def place(glyphs: Iterable[Glyph], height: int, width: int) -> Cells:
         slots = _slots([glyph.x - column * CELL for glyph in inside[:SLOTS]])
         for slot, glyph in zip(slots, inside, strict=False):
             codes[row * width + column, slot] = _CODE[glyph.character]
-    return Cells(height, width, codes)
+    return Cells(height, width, codes, _words(codes, width))
+
+
+def _words(codes: Tensor, width: int) -> tuple[tuple[int, str], ...]:
+    """Read the words of cells row by row, each with the cell in which it ends."""
+    words, word, last = [], "", 0
+    for cell, slots in enumerate(codes.tolist()):
+        characters = [CHARACTERS[code] for code in slots if code != BLANK]
+        at_edge = cell % width == width - 1
+        for character in [*characters, *([" "] if at_edge else [])]:
+            if character != " ":
+                word, last = word + character, cell
+            elif word:
+                words.append((last, word))
+                word = ""
+    return tuple(words)
 
 
 def _slots(offsets: Sequence[float]) -> list[int]:
@@ -146,22 +165,23 @@ def fit(
     return Block(tuple(rows), tallest, room, advance, leading, margin, top + leading / 2)
 
 
-def pseudo_picture(text: str, rng: Random, noise: float = 0.0) -> Cells:
+def pseudo_picture(text: str, rng: Random, noise: float = 0.0, large: bool | None = None) -> Cells:
     """Simulates how a card with `text` falls into cells, without drawing it; `noise` is the share of misread characters."""
     measure: Measure = len if rng.random() < 0.5 else _proportional
-    block = fit(listed(text, rng), measure, rng, rng.uniform(9.0, 24.0), random_canvas(rng))
+    block = fit(listed(text, rng), measure, rng, rng.uniform(9.0, 24.0), random_canvas(rng, large))
     centred = rng.random() < 0.2
-    placed = []
+    placed, written = [], []
     for line, row in enumerate(block.rows):
         left = (block.width * CELL - measure(row) * block.advance) / 2 if centred else block.left
         for end, character in enumerate(row, start=1):
             x = left + block.advance * (measure(row[: end - 1]) + measure(row[:end])) / 2
+            written.append(Glyph(character, x, block.top + line * block.leading))
             shown = _misread(character, rng) if rng.random() < noise else character
             if shown:
                 placed.append(Glyph(shown, x, block.top + line * block.leading))
             if shown and rng.random() < noise / 2:  # near the border of two columns a character is often read in both
                 placed.append(Glyph(shown, x + 3.5, block.top + line * block.leading))
-    return place(placed, block.height, block.width)
+    return replace(place(placed, block.height, block.width), words=place(written, block.height, block.width).words)
 
 
 def listed(text: str, rng: Random) -> list[str]:
@@ -169,11 +189,11 @@ def listed(text: str, rng: Random) -> list[str]:
     return [text, *(f"{number}." for number in range(1, rng.randint(3, 5)))] if rng.random() < 0.35 else [text]
 
 
-def random_canvas(rng: Random) -> tuple[int, int] | None:
+def random_canvas(rng: Random, large: bool | None = None) -> tuple[int, int] | None:
     """Some cards are large pictures scaled down to the pixel limit, with room to spare; others hug their text."""
-    return (
-        rng.choice(((11, 11), (11, 11), (10, 12), (12, 10), (9, 14), (14, 9), (8, 16))) if rng.random() < 0.3 else None
-    )
+    if large is None:
+        large = rng.random() < LARGE
+    return rng.choice(((11, 11), (11, 11), (10, 12), (12, 10), (9, 14), (14, 9), (8, 16))) if large else None
 
 
 def _proportional(text: str) -> float:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
-from safer_training.checkpoint import image_processor
+from safer_training.checkpoint import computes_bfloat16, image_processor
 from safer_training.glyphs import BLANK, CHARACTERS, SCALE, Cells, embed, glyph_table
 from safer_training.render import Picture, draw, scene, without_text
 
@@ -143,7 +143,7 @@ def train_letters(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(step, recipe)
         with sdpa_kernel(SDPBackend.MATH):  # a fifth faster on a CPU than the fused kernel, for windows of 64 patches
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16()):
                 seen = look(tower, drawn)
             loss = letters_loss(seen, drawn, table)
             optimizer.zero_grad()

@@ -45,6 +45,8 @@ class Recipe(Section):
     """Batches shown as pictures."""
     readings: Share = Field(ge=0, le=1)
     """Of the batches of pictures: exercises in reading a few words."""
+    words: float = Field(default=0.0, ge=0)
+    """Weight of the exercise in spelling: after `SPELLING_LAYERS` layers the last cell of a word in a picture names its tokens."""
     dialogues: Share = Field(ge=0, le=1)
     """Of the other batches: rows shown at the end of a conversation."""
     noise: Share = Field(ge=0, lt=1)

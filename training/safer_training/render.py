@@ -93,17 +93,18 @@ def load_font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def draw(text: str, rng: Random, fonts: Fonts = "seen") -> Picture:
+def draw(text: str, rng: Random, fonts: Fonts = "seen", large: bool | None = None) -> Picture:
     """Draws `text` in a random font, size, layout, colour and quality.
 
-    "easy" means black text on white in typewriter fonts; "unseen" takes the fonts and layout kept for evaluation.
+    "easy" means black text on white in typewriter fonts; "unseen" takes the fonts and layout kept for evaluation. `large` says
+    whether the canvas is as large as the model takes it; it is left to chance where it is None.
     """
     families = font_files(fonts)
     path = rng.choice(rng.choice(families)) if families else None
     ruler = load_font(path, 64)
     mean = ruler.getlength(_SAMPLE) / len(_SAMPLE)
     layout = _layout(rng, fonts)
-    wanted = random_canvas(rng)
+    wanted = random_canvas(rng, large)
     canvas, scale = (None, 1.0) if wanted is None else (wanted, rng.uniform(1.0, 2.8))
     advance = rng.uniform(12.0, 18.0) if fonts == "easy" else rng.uniform(9.0, 24.0)
     block = fit(listed(text, rng), lambda row: ruler.getlength(row) / mean, rng, advance, canvas, 64 / mean)

@@ -21,7 +21,7 @@ from trl import SFTConfig, SFTTrainer
 
 from safer_protocol.toolkit import Toolkit
 from safer_training.batches import SftBatches
-from safer_training.checkpoint import MERGE, image_processor, load, save
+from safer_training.checkpoint import MERGE, computes_bfloat16, image_processor, load, save
 from safer_training.collate import IGNORED, Collator
 from safer_training.data.records import SftRow
 from safer_training.glyphs import BLANK, CHARACTERS, Cells, embed, glyph_table, pseudo_picture
@@ -38,9 +38,13 @@ from safer_training.stage import (
     arguments,
     begin,
     chosen,
+    in_order,
     run,
     steps_done,
 )
+
+SPELLING_LAYERS = 2
+"""Layers of the language model that turn the cells of a picture into words; those above read these like a text."""
 
 
 class GlyphTower(nn.Module):
@@ -65,8 +69,8 @@ class GlyphTower(nn.Module):
 def pseudo_draw(noise: float) -> Draw:
     """Return a maker of pseudo pictures; an empty text gives blank cells with a few stray characters."""
 
-    def draw(text: str, rng: Random) -> Cells:
-        cells = pseudo_picture(text or "?", rng, noise)
+    def draw(text: str, rng: Random, large: bool | None = None) -> Cells:
+        cells = pseudo_picture(text or "?", rng, noise, large)
         if text:
             return cells
         codes = torch.full_like(cells.codes, BLANK)
@@ -78,11 +82,11 @@ def pseudo_draw(noise: float) -> Draw:
     return draw
 
 
-def real_draw(text: str, rng: Random) -> Any:
-    """Draw a text in some font and layout, or a scene without text; returns a PIL image."""
+def real_draw(text: str, rng: Random, large: bool | None = None) -> Any:
+    """Draw a text in some font and layout, or a scene without text; returns a `Picture`."""
     from safer_training.render import draw, scene
 
-    return (draw(text, rng, "easy" if rng.random() < 0.3 else "seen") if text else scene(rng)).image
+    return draw(text, rng, "easy" if rng.random() < 0.3 else "seen", large) if text else scene(rng)
 
 
 def schedule_rows(rows: Sequence[Row], recipe: Recipe) -> list[int]:
@@ -110,12 +114,30 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor
     return (losses * weights.flatten()).sum() / total
 
 
+def word_loss(model: Any, hidden: Tensor, words: Tensor) -> Tensor:
+    """Cross-entropy of the tokens of words, where cells of pictures have to name them.
+
+    `hidden` [rows, columns, width] is what the first `SPELLING_LAYERS` layers put out, `words` [rows, columns, WORD_TOKENS] the
+    token ids or `IGNORED`. Norm and head are those of the last layer, so a word that was spelt looks like one that was written.
+    """
+    at = words[..., 0] != IGNORED
+    labels = words[at]
+    if not len(labels):
+        return hidden.sum() * 0.0
+    scores = model.lm_head(model.model.language_model.norm(hidden[at])).float().log_softmax(-1)
+    known = labels != IGNORED
+    named = scores.gather(-1, labels.clamp_min(0)) * known
+    loss: Tensor = -(named.sum(-1) / known.sum(-1)).mean()
+    return loss
+
+
 class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with a weight for every token."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Have the weights of an update counted beforehand, whatever the model does with such a count."""
+    def __init__(self, *args: Any, words: float = 0.0, **kwargs: Any) -> None:
+        """Have the weights of an update counted beforehand, whatever the model does with such a count; `words` weighs spelling."""
         super().__init__(*args, **kwargs)
+        self.words_weight = words
         self.model_accepts_loss_kwargs = True
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: Any) -> Tensor:
@@ -131,9 +153,13 @@ class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
 
         Gradients are averaged over processes, hence the factor: several processes, or passes, then learn what one would.
         """
-        labels, weights = inputs.pop("labels"), inputs.pop("loss_weights")
-        outputs = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1)
+        labels, weights, words = inputs.pop("labels"), inputs.pop("loss_weights"), inputs.pop("words", None)
+        outputs = model(
+            **inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1, output_hidden_states=words is not None
+        )
         loss = weighted_loss(outputs.logits[:, :-1], labels, weights, num_items_in_batch)
+        if words is not None:
+            loss = loss + self.words_weight * word_loss(model, outputs.hidden_states[SPELLING_LAYERS], words)
         loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
@@ -163,10 +189,11 @@ def train_sft(
         model=begun.model,
         args=SFTConfig(
             **arguments(stage, len(taken), out, quiet=quiet, wandb=wandb),
+            train_sampling_strategy="sequential",
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         ),
-        train_dataset=Dataset.from_dict({"row": list(range(len(taken)))}),
+        train_dataset=Dataset.from_dict({"row": in_order(taken, stage)}),
         data_collator=SftBatches(folder, begun.tokenizer, begun.images, taken, stage.fixed_weight),
         processing_class=begun.processor,
         peft_config=adapters(stage),
@@ -209,6 +236,7 @@ def train(
         data_collator=Collator(rows, recipe, tokenizer, toolkit, draw, processor),
         processing_class=tokenizer,
         callbacks=[JsonLog(out / LOG_FILE)],
+        words=recipe.words,
     )
     trainer.train(resume_from_checkpoint=done > 0)
     model.model.visual = visual
@@ -241,7 +269,7 @@ def _arguments(recipe: Recipe, out: Path, bar: bool) -> Any:
         weight_decay=recipe.weight_decay,
         adam_beta2=0.98,
         max_grad_norm=1.0,
-        bf16=True,
+        bf16=computes_bfloat16(),
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
         train_sampling_strategy="sequential",

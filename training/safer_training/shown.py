@@ -12,8 +12,8 @@ from safer_protocol.toolkit import Toolkit
 from safer_training.rows import Row
 from safer_training.teacher import Form, teach
 
-Draw = Callable[[str, Random], Any]
-"""Makes a picture of a text: `glyphs.Cells` or a PIL image; of an empty text, a picture without text."""
+Draw = Callable[..., Any]
+"""Makes a picture of a text and a `Random`: `glyphs.Cells`, `render.Picture` or a PIL image; of an empty text, one without text."""
 
 BEFORE = (
     "Please ",

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from safer_training.stamp import Stamp
 STEPS_DIR = "steps"
 LOG_FILE = "log.jsonl"
 RECIPE_FILE = "recipe.yaml"
+_PICTURE_LENGTH = 400
+"""Characters of JSON that take about as many tokens as a picture."""
 _PROJECTIONS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
 
 
@@ -106,6 +110,26 @@ def chosen(rows: Sequence[Any], stage: Stage) -> list[Any]:
     if not taken:
         raise DataError(f"no rows for {type(stage).__name__}")
     return taken
+
+
+def in_order(rows: Sequence[Any], stage: Stage) -> list[int]:
+    """Return the numbers of the rows of every update, one after the other: each epoch has all rows, a batch rows of like length.
+
+    The order depends on the seed alone, so any number of devices, or a resumed run, sees the same updates. It is for a sequential
+    sampler.
+    """
+    rng, order = Random(stage.seed), list[int]()
+    lengths = [len(row.model_dump_json()) + _PICTURE_LENGTH * len(row.images) for row in rows]
+    for _ in range(ceil(stage.epochs)):
+        numbers = list(range(len(rows)))
+        rng.shuffle(numbers)
+        numbers.sort(key=lambda number: lengths[number])
+        # The shortest rows may fill no batch: in another epoch chance leaves out others.
+        spare = len(numbers) % stage.batch
+        batches = [numbers[at : at + stage.batch] for at in range(spare, len(numbers), stage.batch)]
+        rng.shuffle(batches)
+        order += [number for batch in batches for number in batch] + numbers[:spare]
+    return order
 
 
 def arguments(stage: Stage, rows: int, out: Path, *, quiet: bool, wandb: bool) -> dict[str, Any]:
