@@ -45,6 +45,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], named: s
     assert named in str(raised.value)
 
 
+def test_spelling_needs_a_weight(tmp_path: Path) -> None:
+    shown = yaml.safe_load((RECIPES / "tiny-cpu.yaml").read_text())["shown"]
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump({"name": "bad", "shown": {**shown, "spelling": 0.5, "words": 0.0}}))
+    with pytest.raises(RecipeError, match="words: the exercise in spelling needs a weight"):
+        read_curriculum(path)
+
+
 def test_a_missing_key_and_a_misspelt_section_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({"name": "bad", "grop": GRPO, "grpo": {k: v for k, v in GRPO.items() if k != "kl"}}))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.toolkit import Toolkit, default_toolkit
@@ -83,6 +84,20 @@ def test_cells_learn_to_name_the_words_that_end_in_them(
     assert spelt < 0.7 * not_spelt
 
 
+def test_spelling_alone_trains_the_layers_that_spell(
+    tmp_path: Path, untrained: Path, rows: list[Row], toolkit: Toolkit
+) -> None:
+    alone = {"pictures": 1.0, "spelling": 1.0, "words": 1.0, "noise": 0.0}
+    train(rows[:4], short(40, **alone), untrained, tmp_path / "spelt", toolkit, bar=False)
+    assert named(tmp_path / "spelt", rows[:4], toolkit) < 0.7 * named(untrained, rows[:4], toolkit)
+    before, after = (load(path, toolkit)[0].model.language_model for path in (untrained, tmp_path / "spelt"))
+    changed = [
+        not torch.equal(old.mlp.up_proj.weight, new.mlp.up_proj.weight)
+        for old, new in zip(before.layers, after.layers, strict=True)
+    ]
+    assert changed == [True] * SPELLING_LAYERS + [False] * (len(changed) - SPELLING_LAYERS)
+
+
 def named(checkpoint: Path, rows: list[Row], toolkit: Toolkit) -> float:
     """The loss of the exercise in spelling on pseudo pictures that were not trained on."""
     model, tokenizer, _ = load(checkpoint, toolkit)
@@ -95,7 +110,8 @@ def named(checkpoint: Path, rows: list[Row], toolkit: Toolkit) -> float:
     del batch["labels"], batch["loss_weights"]
     with torch.inference_mode():
         output = model(**batch, output_hidden_states=True)
-    return float(word_loss(model, output.hidden_states[SPELLING_LAYERS], words))
+    head = nn.Sequential(model.model.language_model.norm, model.lm_head)
+    return float(word_loss(head, output.hidden_states[SPELLING_LAYERS], words))
 
 
 def test_the_vision_tower_is_kept_while_the_stand_in_teaches(tmp_path: Path, untrained: Path, rows: list[Row]) -> None:

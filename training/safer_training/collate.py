@@ -21,9 +21,9 @@ from safer_training.glyphs import LARGE, Cells
 from safer_training.recipe import Recipe
 from safer_training.render import Picture
 from safer_training.rows import Row
-from safer_training.shown import Draw, Shown, show_picture, show_reading, show_text
+from safer_training.shown import Draw, Shown, show_picture, show_reading, show_spelling, show_text
 
-Manner = Literal["text", "conversation", "picture", "reading"]
+Manner = Literal["text", "conversation", "picture", "reading", "spelling"]
 IGNORED = -100
 WORD_TOKENS = 3
 """So many tokens of a word in a picture are taught; few words have more."""
@@ -180,7 +180,7 @@ class Collator:
         noisy = [self._noisy(ids, one) for ids, one in zip(prompts, rngs, strict=True)]
         targets = [self._target(one.reply, whole, manner) for one in shown]
         padded = pad(noisy, targets, self.tokenizer.pad_token_id, self.image_id)
-        if recipe.words and manner in ("picture", "reading"):
+        if recipe.words and manner in ("picture", "reading", "spelling"):
             drawn = [[self._words(one) for one in pictures(each.turns)] for each in shown]
             padded["words"] = word_labels(drawn, padded["mm_token_type_ids"])
         return {**padded, **inputs}
@@ -198,10 +198,14 @@ class Collator:
     def _manner(self, rng: Random) -> Manner:
         recipe = self.recipe
         if rng.random() < recipe.pictures:
+            if rng.random() < recipe.spelling:
+                return "spelling"
             return "reading" if rng.random() < recipe.readings else "picture"
         return "conversation" if rng.random() < recipe.dialogues else "text"
 
     def _target(self, reply: Reply, whole: bool, manner: Manner) -> Target:
+        if manner == "spelling":
+            return Target([], [])
         if manner == "reading":
             return encode_reading(self.tokenizer, reply, self.toolkit)
         text = print_reply(reply, self.toolkit) if whole else head_text(reply.plan)
@@ -209,6 +213,8 @@ class Collator:
 
     def _show(self, row: Row, manner: Manner, draw: Draw, rng: Random) -> Shown:
         match manner:
+            case "spelling":
+                return show_spelling(row, draw, rng, self.toolkit)
             case "reading":
                 return show_reading(row, draw, rng, self.toolkit)
             case "picture":

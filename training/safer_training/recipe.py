@@ -47,6 +47,8 @@ class Recipe(Section):
     """Of the batches of pictures: exercises in reading a few words."""
     words: float = Field(default=0.0, ge=0)
     """Weight of the exercise in spelling: after `SPELLING_LAYERS` layers the last cell of a word in a picture names its tokens."""
+    spelling: Share = Field(default=0.0, ge=0, le=1)
+    """Of the batches of pictures: that exercise alone, which takes the layers up to there and no more."""
     dialogues: Share = Field(ge=0, le=1)
     """Of the other batches: rows shown at the end of a conversation."""
     noise: Share = Field(ge=0, lt=1)
@@ -58,6 +60,12 @@ class Recipe(Section):
     their probability among sixteen."""
     seed: int = 0
     save_every: int = Field(default=500, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.spelling and not self.words:
+            raise ValueError("words: the exercise in spelling needs a weight")
+        return self
 
 
 class Lora(Section):

@@ -114,7 +114,7 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor
     return (losses * weights.flatten()).sum() / total
 
 
-def word_loss(model: Any, hidden: Tensor, words: Tensor) -> Tensor:
+def word_loss(head: Any, hidden: Tensor, words: Tensor) -> Tensor:
     """Cross-entropy of the tokens of words, where cells of pictures have to name them.
 
     `hidden` [rows, columns, width] is what the first `SPELLING_LAYERS` layers put out, `words` [rows, columns, WORD_TOKENS] the
@@ -124,7 +124,7 @@ def word_loss(model: Any, hidden: Tensor, words: Tensor) -> Tensor:
     labels = words[at]
     if not len(labels):
         return hidden.sum() * 0.0
-    scores = model.lm_head(model.model.language_model.norm(hidden[at])).float().log_softmax(-1)
+    scores = head(hidden[at]).float().log_softmax(-1)
     known = labels != IGNORED
     named = scores.gather(-1, labels.clamp_min(0)) * known
     loss: Tensor = -(named.sum(-1) / known.sum(-1)).mean()
@@ -153,15 +153,33 @@ class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
 
         Gradients are averaged over processes, hence the factor: several processes, or passes, then learn what one would.
         """
+        if not inputs["labels"].shape[1]:
+            return self._spelling_loss(model, inputs)
         labels, weights, words = inputs.pop("labels"), inputs.pop("loss_weights"), inputs.pop("words", None)
         outputs = model(
             **inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1, output_hidden_states=words is not None
         )
         loss = weighted_loss(outputs.logits[:, :-1], labels, weights, num_items_in_batch)
         if words is not None:
-            loss = loss + self.words_weight * word_loss(model, outputs.hidden_states[SPELLING_LAYERS], words)
+            loss = loss + self.words_weight * word_loss(
+                nn.Sequential(model.model.language_model.norm, model.lm_head),
+                outputs.hidden_states[SPELLING_LAYERS],
+                words,
+            )
         loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _spelling_loss(self, model: Any, inputs: Any) -> Tensor:
+        """Compute the loss of a batch of pictures that are only spelt, by the layers that spell."""
+        del inputs["labels"], inputs["loss_weights"]
+        words, language_model = inputs.pop("words"), model.model.language_model
+        layers = language_model.layers
+        language_model.layers = layers[:SPELLING_LAYERS]
+        try:
+            hidden = model.model(**inputs, use_cache=False).last_hidden_state
+        finally:
+            language_model.layers = layers
+        return self.words_weight * word_loss(model.lm_head, hidden, words)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log without the running token metrics that TRL's own loss would have gathered."""

@@ -185,5 +185,12 @@ def show_reading(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
     return shown(turns, row.model_copy(update={"prompt": text}), "typographic", toolkit)
 
 
+def show_spelling(row: Row, draw: Draw, rng: Random, toolkit: Toolkit) -> Shown:
+    """Show a picture of some words of a row and ask for nothing, for an exercise in spelling."""
+    words = row.text.split() or ["?"]
+    text = cut(" ".join(words[rng.randrange(len(words)) :]), LONGEST_DRAWN)
+    return shown((Turn("user", (ImagePart(draw(text, rng)),)),), row, "typographic", toolkit)
+
+
 def _system(rng: Random) -> tuple[Turn, ...]:
     return (Turn("system", (rng.choice(SYSTEM),)),) if rng.random() < 0.12 else ()
