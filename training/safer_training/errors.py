@@ -4,6 +4,7 @@ TrainingError
 ├── DataError               rows that cannot be read or used
 ├── ProtocolMismatchError   a checkpoint made for another protocol
 ├── RecipeError             a recipe that asks for something impossible
+├── SuiteError              a suite file that cannot be used
 └── TeacherError            a teacher or judge that does not answer
 """
 
@@ -22,6 +23,10 @@ class ProtocolMismatchError(TrainingError):
 
 class RecipeError(TrainingError):
     """A recipe that asks for something impossible."""
+
+
+class SuiteError(TrainingError):
+    """A suite file that cannot be used; the message begins with its name and, where there is one, the line."""
 
 
 class TeacherError(TrainingError):
