@@ -5,6 +5,7 @@ TrainingError
 ├── PictureError            a picture that cannot be read
 ├── ProtocolMismatchError   a checkpoint made for another protocol
 ├── RecipeError             a recipe that asks for something impossible
+├── SuiteError              a suite file that cannot be used
 ├── TargetError             a target of an evaluation that does not reply to a question
 │   └── TargetGoneError     one that replies to nobody just now
 └── TeacherError            a teacher or judge that does not answer
@@ -29,6 +30,10 @@ class ProtocolMismatchError(TrainingError):
 
 class RecipeError(TrainingError):
     """A recipe that asks for something impossible."""
+
+
+class SuiteError(TrainingError):
+    """A suite file that cannot be used; the message begins with its name and, where there is one, the line."""
 
 
 class TargetError(TrainingError):

@@ -1,0 +1,148 @@
+"""Whether an answer is the gold one, without a judge: what it says is read by rule, and nothing unclear counts as right.
+
+Where an answer says several things, the last one that it names as its answer counts ("the answer is B"), then the one it
+begins with, then the only one there is. A choice or a yes and no that contradict each other are wrong; of several numbers without
+such words the last counts, as is usual.
+"""
+
+import re
+from collections.abc import Iterator
+from math import isclose
+from string import ascii_uppercase
+
+from safer_training.evaluation.item import Gold
+
+_NUMBER = r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s?/\s?\d+)?"
+_NAMED = r"(?:answer|result|choice|option)(?:\s+(?:is|would be|must be|should be))?\s*[:=]?\s*"
+_COUNTED = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
+    "nineteen|twenty"
+)
+_YES, _NO = ("yes", "true"), ("no", "false")
+_NEGATED = frozenset(("not", "no", "isn", "never", "without", "neither", "nor"))
+_ARTICLES = frozenset(("a", "an", "the"))
+
+
+def gold_of(answer: str) -> Gold:
+    """Return a gold answer with its kind, from how it is written."""
+    text = answer.strip()
+    if text.lower() in (*_YES, *_NO):
+        return Gold("yes" if text.lower() in _YES else "no", "yes_no")
+    if re.fullmatch(_NUMBER, text):
+        return Gold(text, "number")
+    return Gold(text, "text")
+
+
+def right(gold: Gold, answer: str) -> bool | None:
+    """Say whether an answer is right; None where only a judge can tell."""
+    said = _plain(answer)
+    match gold.kind:
+        case "choice":
+            return _chosen(said, gold.choices) == gold.answer.strip().upper()
+        case "number":
+            return _equal(_number(said), gold.answer)
+        case "yes_no":
+            return _yes_or_no(said) == gold.answer
+        case "text":
+            return any(_says(said, wording) for wording in gold.answer.split(" | "))
+        case "open":
+            return None
+
+
+def _plain(answer: str) -> str:
+    """Leave out what Markdown and LaTeX put around an answer."""
+    text = re.sub(r"\\(?:boxed|text|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", answer.replace("\u2212", "-"))
+    return re.sub(r"[*_`$]+", "", text).strip()
+
+
+def _chosen(text: str, choices: tuple[str, ...]) -> str | None:
+    """Return the letter that is chosen, or None."""
+    letters = ascii_uppercase[: len(choices)] if choices else ascii_uppercase[:10]
+    one = f"[({{\\[]?([{letters}{letters.lower()}])[)}}\\]]?"
+    named = re.findall(rf"(?i:{_NAMED}){one}(?![\w'])", text)
+    if named:
+        return str(named[-1]).upper()
+    opening = re.match(rf"{one}(?:[.):,;\n]|\s*$)", text)
+    if opening:
+        return opening[1].upper()
+    by_words = {
+        letter
+        for letter, choice in zip(ascii_uppercase, choices, strict=False)
+        if words(choice) and _says(text, choice)
+    }
+    bracketed = set(re.findall(rf"\(([{letters}])\)", text))
+    # "A" and "I" are words as well, unless nothing follows them in the sentence or a verb does.
+    alone = set(re.findall(rf"\b([{letters}])\b(?![\w']|\s+(?!is\b)[a-z])", text))
+    for found in (bracketed, by_words, alone):
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def _number(text: str) -> float | None:
+    """Return the number that is named as the answer, else the one it is or begins with, else the last one."""
+    text = re.sub(rf"(?i)\b(?:{_COUNTED})\b", lambda word: str(_COUNTED.split("|").index(word[0].lower())), text)
+    number = rf"(?<![\w.]){_NUMBER}"
+    named = re.findall(rf"(?i){_NAMED}[^\w\n-]{{0,3}}({_NUMBER})", text)
+    opening = re.match(rf"\D{{0,2}}({_NUMBER})(?=[^\n]{{0,12}}(?:\n|$))", text)
+    found = named or ([opening[1]] if opening else re.findall(number, text))
+    found = [one for one in found if re.search(r"\d", one)]
+    return _value(found[-1]) if found else None
+
+
+def _value(text: str) -> float | None:
+    above, _, below = text.replace(",", "").partition("/")
+    if below and float(below) == 0:
+        return None
+    return float(above) / (float(below) if below else 1.0)
+
+
+def _equal(said: float | None, gold: str) -> bool:
+    """Compare to the places that the gold answer is written with; whole numbers must be equal."""
+    wanted = _value(gold.strip())
+    if said is None or wanted is None:
+        return False
+    places = re.search(r"\.(\d+)$", gold.strip())
+    return isclose(said, wanted, rel_tol=1e-9, abs_tol=0.5 * 10 ** -len(places[1]) + 1e-9 if places else 1e-9)
+
+
+def _yes_or_no(text: str) -> str | None:
+    said = words(text)
+    named = re.findall(rf"(?i){_NAMED}(yes|no|true|false)\b", text)
+    if named:
+        return _meaning(named[-1].lower())
+    if said and said[0] in (*_YES, *_NO):
+        return _meaning(said[0])
+    found = set(_meanings(said))
+    return found.pop() if len(found) == 1 else None
+
+
+def _meaning(word: str) -> str:
+    return "yes" if word in _YES else "no"
+
+
+def _meanings(said: list[str]) -> Iterator[str]:
+    for before, word in zip(["", *said], said, strict=False):
+        if word in ("true", "false") and before in _NEGATED:
+            yield "no" if word == "true" else "yes"
+        elif word in ("yes", "true", "false"):
+            yield _meaning(word)
+        elif word in ("no", "not"):
+            yield "no"
+
+
+def _says(text: str, wording: str) -> bool:
+    """Whether the words occur in a row, and no negation stands before them."""
+    said, wanted = words(text), words(wording)
+    if not wanted:
+        return False
+    for at in range(len(said) - len(wanted) + 1):
+        if said[at : at + len(wanted)] == wanted and not _NEGATED & set(said[max(0, at - 2) : at]):
+            return True
+    return False
+
+
+def words(text: str) -> list[str]:
+    """Return the words in lower case, without punctuation and articles; a text of articles alone stays as it is."""
+    found = re.findall(r"[^\W_]+(?:\.\d+)?", text.lower())
+    return [word for word in found if word not in _ARTICLES] or found
