@@ -70,6 +70,9 @@ def run(
     targets = (endpoint, moderations, model, baseline)
     if sum(target is not None for target in targets) != 1:
         raise typer.BadParameter(ONE_TARGET)
+    _refuse(unconstrained and model is None, "--unconstrained is for --model")
+    _refuse(served is not None and not (endpoint or moderations), "--served is for --endpoint and --moderations")
+    _refuse(learn_from is not None and baseline != "words", "--learn-from is for --baseline words")
     changes = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "extra": _object(extra)}
 
     @asynccontextmanager
@@ -95,6 +98,11 @@ def run(
             typer.echo(f"\n{out}: stopped; what was replied is kept, give the same command again to go on", err=True)
             raise typer.Exit(130) from None
     _tell(out, done)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise typer.BadParameter(message)
 
 
 def _tell(out: Path, done: "Progress") -> None:

@@ -14,7 +14,7 @@ from safer_training.errors import PictureError
 from safer_training.evaluation.manifest import TargetCard
 from safer_training.evaluation.question import Question
 from safer_training.evaluation.replies import Reply
-from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, served_model
+from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, read, served_model
 from safer_training.evaluation.targets.messages import last_parts
 from safer_training.evaluation.targets.target import one_by_one
 
@@ -65,7 +65,7 @@ class Moderation:
         with faults_told(self.seconds):
             async with asyncio.timeout(self.seconds):
                 found = await self.client.moderations.create(model=self.card.model or "", input=parts)
-            results = Results.model_validate(found.to_dict(warnings=False)).results
+            results = read(Results, found).results
         seconds = time.monotonic() - started
         flagged = any(result.flagged for result in results)
         scores = [score for result in results for score in result.category_scores.values() if score is not None]
