@@ -20,7 +20,7 @@ _COUNTED = (
 )
 _YES, _NO = ("yes", "true"), ("no", "false")
 _NEGATED = frozenset(("not", "no", "isn", "never", "without", "neither", "nor"))
-_ARTICLES = frozenset(("a", "an", "the"))
+_ARTICLES = re.compile(r"\b(?:a|[Aa]n|[Tt]he)\b|^\W*A(?=\s+[a-z])")
 
 
 def gold_of(answer: str) -> Gold:
@@ -68,10 +68,12 @@ def _chosen(text: str, choices: tuple[str, ...]) -> str | None:
     opening = re.match(rf"[(\[]?([{either}])[)\]]?(?:[.):;\n]|\s*$)", text)
     if opening:
         return opening[1].upper()
+    said = {letter: choice for letter, choice in zip(ascii_uppercase, choices, strict=False) if _says(text, choice)}
+    # A choice that is part of another one that is said as well, such as "10" of "10 metres", is not meant.
     by_words = {
         letter
-        for letter, choice in zip(ascii_uppercase, choices, strict=False)
-        if words(choice) and _says(text, choice)
+        for letter, choice in said.items()
+        if not any(_says(other, choice) and words(other) != words(choice) for other in said.values())
     }
     bracketed = set(re.findall(rf"(?<!not )\(([{upper}])\)", text))
     # "A" and "I" are words as well, unless nothing follows them in the sentence or one of these words does.
@@ -151,5 +153,5 @@ def _says(text: str, wording: str) -> bool:
 
 def words(text: str) -> list[str]:
     """Return the words in lower case, without punctuation and articles; a text of articles alone stays as it is."""
-    found = re.findall(r"[^\W_]+(?:\.\d+)?", text.lower())
-    return [word for word in found if word not in _ARTICLES] or found
+    found, every = (re.findall(r"[^\W_]+(?:\.\d+)?", one.lower()) for one in (_ARTICLES.sub(" ", text), text))
+    return found or every

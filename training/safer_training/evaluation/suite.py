@@ -72,6 +72,11 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in SUITES.glob("*.yaml")))
 
 
+def shipped_cards() -> tuple[Card, ...]:
+    """Return what the suites that ship say of themselves, in the order of their names."""
+    return tuple(read_card(SUITES / f"{name}.yaml")[0] for name in shipped())
+
+
 def load_suite(name_or_path: str | Path, data: Path | None = None) -> Suite:
     """Find a suite by its name, or by the path of its file; raise `SuiteError`.
 
