@@ -126,6 +126,12 @@ def test_what_cannot_be_done_is_told(
     assert not out.exists()
 
 
+def test_suites_are_listed() -> None:
+    said = RUN.invoke(evaluation, ["suites"], env=PLAIN).output
+    assert "xstest (safety): Over-refusal" in said
+    assert "POPE/ from Hugging Face" in said
+
+
 def test_an_unknown_suite_is_told(out: Path) -> None:
     assert "no suite" in invoke("no-such-suite", "--baseline", "answer-all", "--out", out, code=2)
 

@@ -183,3 +183,15 @@ def _train_rows(folder: Path | None) -> list[Any]:
     from safer_training.rows import read_rows, split
 
     return split([*(read_rows(folder / PROMPTS_FILE) if folder else []), *generate()])["train"]
+
+
+@evaluation.command()
+def suites() -> None:
+    """List the suites that ship, what each measures, and where users get its data.
+
+    Example: safer eval suites
+    """
+    from safer_training.evaluation.suite import shipped_cards
+
+    for card in shipped_cards():
+        typer.echo(f"{card.name} ({card.kind}): {card.measures}\n    {card.folder}/ from {card.source}")
