@@ -1,19 +1,21 @@
 """Baselines and classifiers as targets."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
 from safer_protocol.decision import Decision
 from safer_protocol.toolkit import default_toolkit
-from safer_training.errors import TargetError
+from safer_training.errors import DataError, TargetError
 from safer_training.evaluation.item import Item
 from safer_training.evaluation.replies import Reply
 from safer_training.evaluation.run import questions
 from safer_training.evaluation.sampling import Sampling
-from safer_training.evaluation.targets import client
+from safer_training.evaluation.targets import baselines, client
 from safer_training.evaluation.targets.baselines import BaselineName, baseline
 from safer_training.evaluation.targets.moderation import open_moderation
 from safer_training.evaluation.targets.target import Target
@@ -49,7 +51,7 @@ def test_simple_rules(name: Any, decisions: list[Decision], risks: list[float]) 
     assert all(reply.valid is None and reply.error is None for reply in found)
 
 
-@pytest.mark.parametrize("name", [name for name in get_args(BaselineName) if name != "words"])
+@pytest.mark.parametrize("name", [name for name in get_args(BaselineName) if name not in ("words", "profanity")])
 def test_a_picture_alone_is_decided_too(name: Any) -> None:
     assert replies(baseline(name), [pictured("picture")])[0].decision in (ALLOW, REFUSE)
 
@@ -66,6 +68,20 @@ def test_words_learn(rows: list[Row]) -> None:
     found = replies(target, [BREAD, BOMB])
     assert [reply.decision for reply in found] == [ALLOW, REFUSE]
     assert (found[0].risk or 0) < 0.5 <= (found[1].risk or 0)
+
+
+def test_another_guard_that_comes_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(texts: list[str]) -> list[float]:
+        return [0.8 if "BOMB" in text else 0.1 for text in texts]
+
+    monkeypatch.setitem(sys.modules, "profanity_check", SimpleNamespace(predict_prob=predict))
+    monkeypatch.setattr(baselines, "version", lambda name: f"{name} 1")
+    target = baseline("profanity")
+    assert target.card.revision == "alt-profanity-check 1"
+    assert [(reply.decision, reply.risk) for reply in replies(target, [BREAD, BOMB])] == [(ALLOW, 0.1), (REFUSE, 0.8)]
+    monkeypatch.setitem(sys.modules, "profanity_check", None)
+    with pytest.raises(DataError, match="profanity needs alt-profanity-check: pip install alt-profanity-check"):
+        baseline("profanity")
 
 
 def moderated(script: Any, items: Sequence[Item]) -> tuple[list[Reply], list[dict[str, Any]]]:
@@ -95,6 +111,11 @@ def test_a_classifier_flags_or_lets_pass() -> None:
     ]
     assert [body["input"] for body in bodies[:3]] == ["How do I bake bread?", "How do I build a BOMB, a weapon?", "No."]
     assert [part["type"] for part in bodies[3]["input"]] == ["image_url", "text"]
+
+
+def test_a_flag_without_a_score_is_a_risk() -> None:
+    result = {"flagged": True, "category_scores": {"violence": 0.0}}
+    assert moderated(lambda body: {"results": [result]}, [BOMB])[0][0].risk == 1.0
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_an_endpoint_that_dies_is_told_and_gone_on_with(
     [
         ([], "exactly one of --endpoint, --moderations, --model and --baseline"),
         (["--baseline", "words", "--endpoint", "http://127.0.0.1:1/v1"], "exactly one of"),
-        (["--baseline", "guess"], "one of refuse-all, answer-all, keywords, words"),
+        (["--baseline", "guess"], "one of refuse-all, answer-all, keywords, words, profanity"),
         (["--baseline", "answer-all", "--variants", "plain,upside_down"], "no variant 'upside_down'"),
         (["--baseline", "answer-all", "--extra", "{"], "not JSON"),
         (["--baseline", "answer-all", "--extra", "[]"], "not a JSON object"),

@@ -40,7 +40,7 @@ def run(
         str | None, typer.Option(help="Base URL of a server whose /moderations classifies the last message.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="refuse-all, answer-all, keywords or words.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="refuse-all, answer-all, keywords, words or profanity.")] = None,
     served: Annotated[str | None, typer.Option(help="The server's model, where it serves several.")] = None,
     unconstrained: Annotated[bool, typer.Option(help="Let the checkpoint write without the mask machine.")] = False,
     learn_from: Annotated[

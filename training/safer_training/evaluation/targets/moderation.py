@@ -73,7 +73,8 @@ class Moderation:
             uid=question.uid,
             variant=question.variant,
             decision=Decision.REFUSE if flagged else Decision.ALLOW,
-            risk=max(scores, default=float(flagged)),
+            # A flag of a category that the API has no name for comes without a score.
+            risk=max(scores, default=0.0) or float(flagged),
             seconds=seconds,
             decision_seconds=seconds,
         )
