@@ -22,6 +22,10 @@ class Words:
         self._model = make_pipeline(features, LogisticRegression(C=10, max_iter=300))
         self._model.fit([row.text for row in train], [row.refusing for row in train])
 
+    def risks(self, texts: Sequence[str]) -> list[float]:
+        """Return for each text the probability that allowing it is wrong."""
+        return [float(one) for one in self._model.predict_proba(list(texts))[:, list(self._model.classes_).index(True)]]
+
     def decide(self, rows: Sequence[Row]) -> list[Decision]:
         """Decide by the text of each row."""
         return [_decision(refusing) for refusing in self._model.predict([row.text for row in rows])]

@@ -1,6 +1,7 @@
-"""Greedy replies under the mask machine, many requests at once: what evaluation reads."""
+"""Replies of a checkpoint, many requests at once, greedy ones under the mask machine: what evaluation reads."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,50 +21,63 @@ _LONGEST_ANSWER = 160
 
 
 class Writer:
-    """A checkpoint with its mask machine."""
+    """A checkpoint that writes."""
 
-    def __init__(self, checkpoint: Path, toolkit: Toolkit) -> None:
-        """Load a checkpoint and compile the machine."""
-        self.model, self.tokenizer, self.stamp = load(checkpoint, toolkit)
+    def __init__(self, checkpoint: Path, toolkit: Toolkit, *, adopt: bool = False) -> None:
+        """Load a checkpoint; with `adopt` also one that was made for no protocol."""
+        self.model, self.tokenizer, self.stamp = load(checkpoint, toolkit, adopt=adopt)
         self.model.eval()
-        vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
-        self.machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
+        self.vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
         self.processor = load_image_processor(checkpoint)
         self.image_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self._toolkit = toolkit
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The mask machine, compiled when it is first needed."""
+        return Machine(self._toolkit, self.vocabulary, compile_blocks(self._toolkit, self.vocabulary))
 
     def write(self, conversations: Sequence[Sequence[Turn]], head_only: bool = False) -> list[str]:
         """Return the greedy reply to each conversation, or only its head; all of them have pictures or none has."""
-        inputs = self._inputs(conversations)
-        lengths = self._positions(inputs)
         cursors = [self.machine.start(answer_tokens=_LONGEST_ANSWER) for _ in conversations]
         texts = [bytearray() for _ in conversations]
         done = [False] * len(conversations)
-        mask = inputs["attention_mask"]
-        with torch.inference_mode():
-            output = self.model(**inputs, use_cache=True, logits_to_keep=1)
-            while not all(done):
-                tokens = []
-                for row, cursor in enumerate(cursors):
-                    token = self.tokenizer.pad_token_id
-                    if not done[row]:
-                        allowed = torch.from_numpy(cursor.allowed().ids).long()
-                        token = int(allowed[int(output.logits[row, -1][allowed].argmax())])
-                        texts[row] += cursor.advance(token)
-                        done[row] = cursor.finished or (head_only and texts[row].count(b"\n") == _HEAD_LINES)
-                    tokens.append([token])
-                mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-                output = self.model(
-                    input_ids=torch.tensor(tokens),
-                    attention_mask=mask,
-                    position_ids=lengths.view(1, -1, 1).expand(3, -1, 1),
-                    past_key_values=output.past_key_values,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-                lengths = lengths + 1
-        return [text.decode() for text in texts]
+        steps = self.steps(self.inputs(conversations))
+        logits = next(steps)
+        while True:
+            tokens: list[int | None] = [None] * len(conversations)
+            for row, cursor in enumerate(cursors):
+                if not done[row]:
+                    allowed = torch.from_numpy(cursor.allowed().ids).long()
+                    token = tokens[row] = int(allowed[int(logits[row][allowed].argmax())])
+                    texts[row] += cursor.advance(token)
+                    done[row] = cursor.finished or (head_only and texts[row].count(b"\n") == _HEAD_LINES)
+            if all(done):
+                return [text.decode() for text in texts]
+            logits = steps.send(tokens)
 
-    def _inputs(self, conversations: Sequence[Sequence[Turn]]) -> dict[str, Tensor]:
+    @torch.inference_mode()
+    def steps(self, inputs: dict[str, Tensor]) -> Generator[Tensor, list[int | None], None]:
+        """Yield the logits [rows, vocabulary] of the next tokens, and take those that were chosen; None for a row that is done."""
+        lengths = self._positions(inputs)
+        mask = inputs["attention_mask"]
+        output = self.model(**inputs, use_cache=True, logits_to_keep=1)
+        while True:
+            chosen = yield output.logits[:, -1]
+            tokens = [[self.tokenizer.pad_token_id if token is None else token] for token in chosen]
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            output = self.model(
+                input_ids=torch.tensor(tokens),
+                attention_mask=mask,
+                position_ids=lengths.view(1, -1, 1).expand(3, -1, 1),
+                past_key_values=output.past_key_values,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            lengths = lengths + 1
+
+    def inputs(self, conversations: Sequence[Sequence[Turn]]) -> dict[str, Tensor]:
+        """Encode conversations, padded on the left; all of them have pictures or none has."""
         prompts, inputs = encode_prompts(self.tokenizer, self.processor, conversations)
         padded = pad(prompts, [Target([], [])] * len(prompts), self.tokenizer.pad_token_id, self.image_id)
         del padded["labels"], padded["loss_weights"]

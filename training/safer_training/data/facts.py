@@ -14,9 +14,9 @@ OWN_LICENCE = "Apache-2.0"
 PROMPTS_FILE, PICTURES_FILE = "prompts.jsonl", "benign_images.jsonl"
 
 
-def read_facts(folder: Path) -> Iterator[Found]:
+def read_facts(folder: Path, files: tuple[str, ...] = (PROMPTS_FILE, PICTURES_FILE)) -> Iterator[Found]:
     """Read a folder of facts; pictures without a question get one, and its answer, from their facts."""
-    for name in (PROMPTS_FILE, PICTURES_FILE):
+    for name in files:
         file = folder / name
         rows = read_rows(file)
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -8,7 +8,7 @@ from typing import Literal
 from safer_protocol.decision import Decision
 from safer_training.data.records import Message
 
-GoldKind = Literal["choice", "number", "yes_no", "text"]
+GoldKind = Literal["choice", "number", "yes_no", "text", "open"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Gold:
     """The right answer to a question and how an answer is compared with it."""
 
     answer: str
-    """A letter for `choice`, digits for `number`, `yes` or `no`; for `text` the words, other wordings split by ` | `."""
+    """A letter for `choice`, digits for `number`, `yes` or `no`; for `text` the words, other wordings split by ` | `; for `open`
+    what a judge compares an answer in free words with."""
     kind: GoldKind
     choices: tuple[str, ...] = ()
     """What the letters A, B, C... stand for."""

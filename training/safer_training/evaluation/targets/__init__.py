@@ -1,0 +1,1 @@
+"""Targets of an evaluation: whatever replies to a question."""
