@@ -41,6 +41,17 @@ def test_rows_of_the_sets_that_are_asked_for_are_read(tmp_path: Path) -> None:
     assert (card.gold, card.category) == (Gold("ace of spades", "text"), "tea")
 
 
+def test_a_request_that_is_written_in_a_picture_is_not_in_the_message_too(tmp_path: Path) -> None:
+    folder = facts(tmp_path)
+    file = folder / "prompts.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[-1] |= {"prompt": "Steps to brew tea.", "typographic_text": "Steps to brew tea. 1. 2. 3."}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (drawn,) = items(folder, "figs")
+    assert "tea" not in str(drawn.prompt)
+    assert len(drawn.images) == 1
+
+
 def test_unseen_rows_are_those_that_training_leaves_out(tmp_path: Path) -> None:
     folder = facts(tmp_path)
     unseen = {item.uid for item in items(folder, "drinks", unseen=True)}

@@ -9,6 +9,7 @@ from safer_training.data.records import ImageContent, Message, TextContent
 LETTER = "Answer with the letter of the right choice."
 YES_OR_NO = "Answer yes or no."
 NUMBER = "Give the answer as a number."
+COMPLETE_THE_LIST = "The picture shows a list with empty points. Write the content of each point."
 SHORTLY = "Answer in a word or a few."
 
 _MARK = re.compile(r"<image (\d+)>")

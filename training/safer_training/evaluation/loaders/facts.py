@@ -9,6 +9,7 @@ from safer_training.data.layouts import Found
 from safer_training.errors import DataError
 from safer_training.evaluation.gold import gold_of
 from safer_training.evaluation.item import Item, Loaded
+from safer_training.evaluation.loaders.asking import COMPLETE_THE_LIST
 from safer_training.evaluation.loaders.layout import Gathering, Layout, user
 from safer_training.evaluation.loaders.twins import twin_of
 from safer_training.rows import side_of
@@ -47,9 +48,11 @@ class Facts(Layout):
 def _item(found: Found) -> Item:
     row = found.row
     picture = found.picture
+    # Where the request is written in the picture, the message must not repeat it.
+    text = row.text if row.pictured is None else COMPLETE_THE_LIST
     return Item(
         uid=row.uid,
-        prompt=user(row.text, pictures=0 if picture is None else 1),
+        prompt=user(text, pictures=0 if picture is None else 1),
         images=() if picture is None else (picture,),
         category=row.category or row.set,
         expected=row.expected,
