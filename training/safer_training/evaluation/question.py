@@ -61,7 +61,8 @@ def draw_of(*names: str) -> int:
 
 def _scaled(image: Image.Image, sampling: Sampling) -> Image.Image:
     area = image.width * image.height
-    wanted = min(max(area, sampling.min_pixels or area), sampling.max_pixels or area)
+    wanted = max(area, sampling.min_pixels or 0)
+    wanted = min(wanted, sampling.max_pixels or wanted)
     if wanted == area:
         return image
     scale = (wanted / area) ** 0.5

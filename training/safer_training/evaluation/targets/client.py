@@ -22,10 +22,10 @@ _LONGEST = 160
 
 
 @asynccontextmanager
-async def client_for(url: str, seconds: float, retries: int = RETRIES) -> AsyncIterator[AsyncOpenAI]:
+async def client_for(url: str, seconds: float) -> AsyncIterator[AsyncOpenAI]:
     """Open a client; the key, where one is needed, is read from `OPENAI_API_KEY`."""
     key = os.environ.get(KEY) or "none"
-    async with AsyncOpenAI(base_url=url, api_key=key, timeout=seconds, max_retries=retries) as client:
+    async with AsyncOpenAI(base_url=url, api_key=key, timeout=seconds, max_retries=RETRIES) as client:
         yield client
 
 

@@ -56,7 +56,7 @@ class Endpoint:
             with faults_told(self.seconds):
                 async with asyncio.timeout(self.seconds):
                     async for chunk in await self.client.chat.completions.create(**body):
-                        received.add(Chunk.model_validate(chunk.to_dict()))
+                        received.add(Chunk.model_validate(chunk.to_dict(warnings=False)))
         except TargetError as error:
             if _is_filtered(error):
                 return _filtered(question, str(error), received.seconds)

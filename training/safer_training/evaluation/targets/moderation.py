@@ -65,7 +65,7 @@ class Moderation:
         with faults_told(self.seconds):
             async with asyncio.timeout(self.seconds):
                 found = await self.client.moderations.create(model=self.card.model or "", input=parts)
-            results = Results.model_validate(found.to_dict()).results
+            results = Results.model_validate(found.to_dict(warnings=False)).results
         seconds = time.monotonic() - started
         flagged = any(result.flagged for result in results)
         scores = [score for result in results for score in result.category_scores.values() if score is not None]
