@@ -7,7 +7,10 @@ import pytest
 
 from safer_protocol.decision import Decision
 from safer_training.errors import DataError, SuiteError
-from safer_training.evaluation.suite import SUITES, load_suite, read_card, shipped
+from safer_training.evaluation.loaders import LAYOUTS
+from safer_training.evaluation.loaders.facts import Facts
+from safer_training.evaluation.loaders.table import Table
+from safer_training.evaluation.suite import SUITES, Card, load_suite, read_card, shipped, shipped_cards
 
 CARD = """\
 name: ours
@@ -81,3 +84,20 @@ def test_a_suite_that_is_not_there_is_told_of(tmp_path: Path) -> None:
         load_suite("xstest", tmp_path / "none")
     with pytest.raises(DataError, match=str(tmp_path)):
         load_suite("xstest", tmp_path).load()
+
+
+DOCUMENTED = (Path(__file__).parents[3] / "docs" / "suites.md").read_text()
+
+
+@pytest.mark.parametrize("name", [*shipped(), *LAYOUTS, *Table.model_fields, *Facts.model_fields, *Card.model_fields])
+def test_the_page_of_suites_names(name: str) -> None:
+    assert f"`{name}`" in DOCUMENTED or f"\n{name}:" in DOCUMENTED
+
+
+def test_the_page_of_suites_gives_licences_as_the_files_do() -> None:
+    for card in shipped_cards():
+        (line,) = (
+            line for line in DOCUMENTED.splitlines() if line.startswith(f"| `{card.name}` | ") and line.count("|") == 5
+        )
+        if card.licence.startswith(("CC", "MIT", "Apache")):
+            assert card.licence.partition(";")[0] in line

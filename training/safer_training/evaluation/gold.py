@@ -12,7 +12,7 @@ from string import ascii_uppercase
 
 from safer_training.evaluation.item import Gold
 
-_NUMBER = r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s?/\s?\d+)?"
+_NUMBER = r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s?/\s?\d+)?"
 _NAMED = r"(?:answer|result|choice|option)(?:\s+(?:is|would be|must be|should be))?\s*[:=]?\s*"
 _COUNTED = (
     "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
@@ -20,7 +20,7 @@ _COUNTED = (
 )
 _YES, _NO = ("yes", "true"), ("no", "false")
 _NEGATED = frozenset(("not", "no", "isn", "never", "without", "neither", "nor"))
-_ARTICLES = frozenset(("a", "an", "the"))
+_ARTICLES = re.compile(r"\b(?:a|[Aa]n|[Tt]he)\b|^\W*A(?=\s+[a-z])")
 
 
 def gold_of(answer: str) -> Gold:
@@ -44,7 +44,7 @@ def right(gold: Gold, answer: str) -> bool | None:
         case "yes_no":
             return _yes_or_no(said) == gold.answer
         case "text":
-            return any(_says(said, wording) for wording in gold.answer.split(" | "))
+            return any(_lists(said, w) if w.startswith("[") else _says(said, w) for w in gold.answer.split(" | "))
         case "open":
             return None
 
@@ -57,23 +57,28 @@ def _plain(answer: str) -> str:
 
 def _chosen(text: str, choices: tuple[str, ...]) -> str | None:
     """Return the letter that is chosen, or None."""
-    letters = ascii_uppercase[: len(choices)] if choices else ascii_uppercase[:10]
-    one = f"[({{\\[]?([{letters}{letters.lower()}])[)}}\\]]?"
-    named = re.findall(rf"(?i:{_NAMED}){one}(?![\w'])", text)
+    upper = ascii_uppercase[: len(choices)] if choices else ascii_uppercase[:10]
+    either = upper + upper.lower()
+    one = rf"(?:[(\[{{]([{either}])[)\]}}]|([{upper}])(?![\w'])|([{upper.lower()}])(?=\W*$))"
+    named = list(re.finditer(rf"(?i:{_NAMED}){one}", text))
     if named:
-        return str(named[-1]).upper()
-    opening = re.match(rf"{one}(?:[.):,;\n]|\s*$)", text)
+        last = named[-1]
+        hedged = re.match(rf"\s*(?:,|/|or\b|and\b)\s*\(?[{upper}]\b", text[last.end() : last.end() + 20])
+        return None if hedged else next(filter(None, last.groups())).upper()
+    opening = re.match(rf"[(\[]?([{either}])[)\]]?(?:[.):;\n]|\s*$)", text)
     if opening:
         return opening[1].upper()
+    said = {letter: choice for letter, choice in zip(ascii_uppercase, choices, strict=False) if _says(text, choice)}
+    # A choice that is part of another one that is said as well, such as "10" of "10 metres", is not meant.
     by_words = {
         letter
-        for letter, choice in zip(ascii_uppercase, choices, strict=False)
-        if words(choice) and _says(text, choice)
+        for letter, choice in said.items()
+        if not any(_says(other, choice) and words(other) != words(choice) for other in said.values())
     }
-    bracketed = set(re.findall(rf"\(([{letters}])\)", text))
-    # "A" and "I" are words as well, unless nothing follows them in the sentence or a verb does.
-    alone = set(re.findall(rf"\b([{letters}])\b(?![\w']|\s+(?!is\b)[a-z])", text))
-    for found in (bracketed, by_words, alone):
+    bracketed = set(re.findall(rf"(?<!not )\(([{upper}])\)", text))
+    # "A" and "I" are words as well, unless nothing follows them in the sentence or one of these words does.
+    alone = rf"(?<!not )\b([{upper}])\b(?![\w']|\s+(?!is\b|or\b|and\b)[a-z]|\s+is\s+(?:wrong|not|incorrect)\b)"
+    for found in (bracketed, by_words, set(re.findall(alone, text))):
         if found:
             return found.pop() if len(found) == 1 else None
     return None
@@ -82,11 +87,9 @@ def _chosen(text: str, choices: tuple[str, ...]) -> str | None:
 def _number(text: str) -> float | None:
     """Return the number that is named as the answer, else the one it is or begins with, else the last one."""
     text = re.sub(rf"(?i)\b(?:{_COUNTED})\b", lambda word: str(_COUNTED.split("|").index(word[0].lower())), text)
-    number = rf"(?<![\w.]){_NUMBER}"
-    named = re.findall(rf"(?i){_NAMED}[^\w\n-]{{0,3}}({_NUMBER})", text)
-    opening = re.match(rf"\D{{0,2}}({_NUMBER})(?=[^\n]{{0,12}}(?:\n|$))", text)
-    found = named or ([opening[1]] if opening else re.findall(number, text))
-    found = [one for one in found if re.search(r"\d", one)]
+    named = re.findall(rf"(?i){_NAMED}[^\w\n.-]{{0,3}}({_NUMBER})", text)
+    opening = re.match(rf"({_NUMBER})\s?(?:[^\W\d]+|%|°)?\s*(?:$|[\n.;:(])", text)
+    found = named or ([opening[1]] if opening else re.findall(rf"(?<![\w.])(?<!not ){_NUMBER}", text))
     return _value(found[-1]) if found else None
 
 
@@ -131,6 +134,12 @@ def _meanings(said: list[str]) -> Iterator[str]:
             yield "no"
 
 
+def _lists(text: str, wording: str) -> bool:
+    """Whether the last list in brackets is the wanted one."""
+    found = re.findall(r"\[[^\[\]]*\]", text)
+    return bool(found) and words(found[-1]) == words(wording)
+
+
 def _says(text: str, wording: str) -> bool:
     """Whether the words occur in a row, and no negation stands before them."""
     said, wanted = words(text), words(wording)
@@ -144,5 +153,5 @@ def _says(text: str, wording: str) -> bool:
 
 def words(text: str) -> list[str]:
     """Return the words in lower case, without punctuation and articles; a text of articles alone stays as it is."""
-    found = re.findall(r"[^\W_]+(?:\.\d+)?", text.lower())
-    return [word for word in found if word not in _ARTICLES] or found
+    found, every = (re.findall(r"[^\W_]+(?:\.\d+)?", one.lower()) for one in (_ARTICLES.sub(" ", text), text))
+    return found or every

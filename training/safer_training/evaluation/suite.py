@@ -16,7 +16,7 @@ from safer_training.evaluation.loaders.layout import Layout
 SUITES = Path(__file__).parent / "suites"
 
 
-class Sampling(Frozen):
+class Defaults(Frozen):
     """How replies are sampled where a run does not say otherwise."""
 
     temperature: float = Field(default=0.0, ge=0)
@@ -41,7 +41,9 @@ class Card(Frozen):
     """Which loader reads it."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of the loader."""
-    sampling: Sampling = Sampling()
+    rows: int | None = Field(default=None, ge=1)
+    """How many items a complete download has, where that is known."""
+    sampling: Defaults = Defaults()
     min_pixels: int = Field(default=338 * 338, ge=784)
     """The area that smaller pictures are scaled up to."""
     max_pixels: int = Field(default=512 * 512, ge=784)
@@ -58,12 +60,21 @@ class Suite:
 
     def load(self) -> Loaded:
         """Read the items; raise `DataError` where the folder does not hold what the layout says."""
-        return self.layout.load(self.folder)
+        loaded = self.layout.load(self.folder)
+        if self.card.rows is None or len(loaded.items) >= self.card.rows:
+            return loaded
+        short = f"{self.card.rows - len(loaded.items)} of {self.card.rows} items are not there"
+        return Loaded(loaded.items, (short, *loaded.missing))
 
 
 def shipped() -> tuple[str, ...]:
     """Return the names of the suites that ship."""
     return tuple(sorted(file.stem for file in SUITES.glob("*.yaml")))
+
+
+def shipped_cards() -> tuple[Card, ...]:
+    """Return what the suites that ship say of themselves, in the order of their names."""
+    return tuple(read_card(SUITES / f"{name}.yaml")[0] for name in shipped())
 
 
 def load_suite(name_or_path: str | Path, data: Path | None = None) -> Suite:

@@ -10,10 +10,8 @@ from safer_training.errors import DataError
 from safer_training.evaluation.gold import gold_of
 from safer_training.evaluation.item import Item, Loaded
 from safer_training.evaluation.loaders.layout import Gathering, Layout, user
+from safer_training.evaluation.loaders.twins import twin_of
 from safer_training.rows import side_of
-
-JAILBREAKBENCH = ("jbb_harmful", "jbb_benign")
-"""Rows of one number are about the same, once harmful and once not."""
 
 
 class Facts(Layout):
@@ -56,5 +54,5 @@ def _item(found: Found) -> Item:
         category=row.category or row.set,
         expected=row.expected,
         gold=None if row.answer is None else gold_of(row.answer),
-        twin=f"jbb:{row.uid.split(':')[1]}" if row.set in JAILBREAKBENCH else None,
+        twin=twin_of(row.uid),
     )

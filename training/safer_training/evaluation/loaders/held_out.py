@@ -6,6 +6,7 @@ from safer_training.data.records import GrpoRow, read_part
 from safer_training.evaluation.gold import gold_of
 from safer_training.evaluation.item import Item, Loaded
 from safer_training.evaluation.loaders.layout import Gathering, Layout
+from safer_training.evaluation.loaders.twins import twin_of
 
 
 class HeldOut(Layout):
@@ -23,6 +24,7 @@ class HeldOut(Layout):
                     category=row.category,
                     expected=row.expected,
                     gold=None if row.answer is None else gold_of(row.answer),
+                    twin=twin_of(row.uid),
                 )
             )
         return gathering.loaded("held-out rows")

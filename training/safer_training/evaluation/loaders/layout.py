@@ -1,7 +1,10 @@
 """A layout of downloads, and what of it is gathered while it is read."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -30,6 +33,7 @@ class Gathering:
         self._items: dict[str, Item] = {}
         self._missing: list[str] = []
         self._pictures: dict[str, bytes] = {}
+        self._faults: dict[Path | bytes, str | None] = {}
 
     def add(self, item: Item) -> None:
         """Take an item whose pictures are whole; raise `DataError` for a name that is taken."""
@@ -39,15 +43,27 @@ class Gathering:
         if places != len(item.images):
             self.miss(f"{item.uid}: {len(item.images)} pictures for {places} places")
             return
-        fault = next(filter(None, map(self._fault, item.images)), None)
-        if fault:
-            self.miss(f"{item.uid}: {fault}")
-        else:
-            self._items[item.uid] = item
+        for picture in item.images:
+            if picture not in self._faults:
+                self._faults[picture] = self._fault(picture)
+            if fault := self._faults[picture]:
+                self.miss(f"{item.uid}: {fault}")
+                return
+        self._items[item.uid] = item
 
     def miss(self, what: str) -> None:
         """Write down what is not there."""
         self._missing.append(what)
+
+    @contextmanager
+    def entry(self, where: str) -> Iterator[None]:
+        """Write down an entry that lacks something or cannot be understood, and go on with the next."""
+        try:
+            yield
+        except KeyError as error:
+            self.miss(f"{where}: no {error}")
+        except (ValueError, SyntaxError) as error:
+            self.miss(f"{where}: {str(error).splitlines()[0]}")
 
     def shared(self, content: bytes) -> bytes:
         """Return one copy of equal pictures, for tables that repeat them with every question."""
@@ -65,9 +81,12 @@ class Gathering:
         return Loaded(tuple(self._items.values()), tuple(self._missing))
 
     def _fault(self, picture: Path | bytes) -> str | None:
-        name = "picture" if isinstance(picture, bytes) else self.name(picture)
-        if isinstance(picture, Path) and not picture.is_file():
-            return f"{name} is missing"
+        name = "the picture" if isinstance(picture, bytes) else self.name(picture)
+        if isinstance(picture, Path):
+            if not Path(os.path.normpath(picture)).is_relative_to(os.path.normpath(self.folder)):
+                return f"{name} lies outside the folder"
+            if not picture.is_file():
+                return f"{name} is missing"
         try:
             with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
                 # The cheapest look that still meets the end of the file.
@@ -82,6 +101,8 @@ class Gathering:
 
 
 def user(text: str, pictures: int = 0) -> tuple[Message, ...]:
-    """Return a user's message: pictures first, then the text."""
+    """Return a user's message: pictures first, then the text; raise `ValueError` where there is no text."""
+    if not text:
+        raise ValueError("no text")
     parts: list[dict[str, str]] = [{"type": "image"}] * pictures
     return (Message.model_validate({"role": "user", "content": [*parts, {"type": "text", "text": text}]}),)
