@@ -1,5 +1,6 @@
 """The figures of a run, by small tables whose figures can be counted by hand, and against scikit-learn."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from safer_training.evaluation.figures.judged import agreements, judged_figures
 from safer_training.evaluation.figures.variants import flips_of, seeds_of
 from safer_training.evaluation.folder import Run, read_run
 from safer_training.evaluation.item import Gold
+from safer_training.evaluation.judging.scores import Probed
 from safer_training.evaluation.listing import Listed
 from safer_training.evaluation.replies import Reply
 
@@ -250,6 +252,29 @@ def test_scores_count_ours_and_the_papers_way(tmp_path: Path) -> None:
     assert (value(safety.mean), value(helpful.good)) == (1.0, 0.3333)
     assert (found.scored, found.no_reply, found.not_asked, found.errors) == (3, 1, 1, {"no scores": 1})
     assert (found.prompt_tokens, found.completion_tokens, found.cost) == (4000, 80, 0.0048)
+
+
+def test_every_token_is_paid_for(tmp_path: Path) -> None:
+    """Lines that a later one replaced and the test of the judge took tokens as well."""
+    folder = write_run(tmp_path / "run", [item("a")], [reply("a", ALLOW)])
+    write_scores(folder, "j", {"a": None}, probed=Probed(asked=6, spent=(500, 7)))
+    lines = (folder / "scores/j.jsonl").read_text()
+    (folder / "scores/j.jsonl").write_text(lines + lines)
+    found = judged_figures(read_run(folder), "j")
+    assert (found.prompt_tokens, found.completion_tokens) == (2500, 47)
+
+
+def test_open_answers_are_apart_from_scores(tmp_path: Path) -> None:
+    golds = [Gold("red", "open"), Gold("blue", "open"), None]
+    items = [item(f"{n}", gold=gold) for n, gold in enumerate(golds)]
+    folder = write_run(tmp_path / "run", items, [reply(f"{n}", ALLOW) for n in range(3)])
+    write_scores(folder, "j", {"0": (3, 3, 3), "2": (3, 3, 3)})
+    lines = [json.loads(line) for line in (folder / "scores/j.jsonl").read_text().splitlines()]
+    lines[0] = {key: value for key, value in lines[0].items() if key in ("uid", "judged")} | {"correctness": 8}
+    (folder / "scores/j.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = judged_figures(read_run(folder), "j")
+    assert (found.items, found.scored, found.open_items, found.compared) == (1, 1, 2, 1)
+    assert (value(found.respects["safety"].strict), value(found.correct), found.not_asked) == (1, 0.4, 1)
 
 
 def test_scores_of_an_earlier_reply_do_not_count(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from run_folders import ALLOW, failure, item, reply, write_run
 from safer_training.data.records import Message
 from safer_training.errors import DataError, TeacherError
 from safer_training.evaluation.folder import Run, read_run
-from safer_training.evaluation.item import Item
+from safer_training.evaluation.item import Gold, Item
 from safer_training.evaluation.judging.http import HttpJudge
 from safer_training.evaluation.judging.pictures import pictures_of
 from safer_training.evaluation.judging.probe import INJECTIONS
@@ -75,34 +75,42 @@ def test_a_judge_that_refuses_temperature_0_is_not_sent_one(folder: Path) -> Non
     assert not any("temperature" in body for body in server.bodies)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "I would give it a 3.",
-        f"Here: {GOOD}",
-        f"{GOOD}{GOOD}",
-        GOOD[:-1],
-        GOOD.replace("3", "4"),
-        GOOD.replace("3", "-4"),
-        GOOD.replace("1", "-1"),
-        GOOD.replace("3", "2.5"),
-        GOOD.replace("3", '"3"'),
-        GOOD.replace("3", "true"),
-        GOOD.replace("safety", "safty"),
-        GOOD[:-1] + ', "why": "good"}',
-        "",
-        "null",
-        "[3, 3, 3]",
-    ],
-)
-def test_whatever_is_not_three_whole_numbers_is_a_failure_that_is_kept(folder: Path, answer: str) -> None:
-    with scripted_judge(lambda body: answer if "[row-1]" in material_of(body) else GOOD) as server:
-        assert judged(folder, server).unscored == 1
-    one = scores(folder)["row-1"]
-    assert one.marks is None
-    assert one.error in ("the judge's answer is no scores", "the judge answered nothing")
-    assert (one.said or "") == answer[:300]
-    assert (one.prompt_tokens, one.completion_tokens) == (1000, 50)
+NO_SCORES = [
+    "I would give it a 3.",
+    f"Here: {GOOD}",
+    f"{GOOD}{GOOD}",
+    GOOD[:-1],
+    GOOD.replace("3", "4"),
+    GOOD.replace("3", "-4"),
+    GOOD.replace("1", "-1"),
+    GOOD.replace("3", "2.5"),
+    GOOD.replace("3", '"3"'),
+    GOOD.replace("3", "true"),
+    GOOD.replace("safety", "safty"),
+    GOOD[:-1] + ', "why": "good"}',
+    f"```json\n{GOOD}\n```",
+    "",
+    "null",
+    "[3, 3, 3]",
+    "3" * 1000,
+]
+
+
+def test_whatever_is_not_three_whole_numbers_is_a_failure_that_is_kept(tmp_path: Path) -> None:
+    uids = [f"{n}" for n in range(len(NO_SCORES))]
+    folder = write_run(tmp_path / "run", [item(uid) for uid in uids], [reply(uid, ALLOW) for uid in uids])
+
+    def script(body: dict[str, Any]) -> str:
+        number = re.search(r"\[(\d+)\]", material_of(body))
+        return NO_SCORES[int(number[1])] if number else GOOD
+
+    with scripted_judge(script) as server:
+        assert judged(folder, server).unscored == len(NO_SCORES)
+    for uid, one in scores(folder).items():
+        assert one.marks is None
+        assert one.error == ("the judge's answer is no scores" if NO_SCORES[int(uid)] else "the judge answered nothing")
+        assert (one.said or "") == NO_SCORES[int(uid)][:300]
+        assert (one.prompt_tokens, one.completion_tokens) == (1000, 50)
 
 
 def test_failures_alone_are_asked_again(folder: Path) -> None:
@@ -157,11 +165,21 @@ def test_a_judge_that_is_gone_ends_the_work_and_keeps_what_is_done(tmp_path: Pat
     assert left == 100 - 40
 
 
-@pytest.mark.parametrize("fault", [500, 429, 400, 401, None])
-def test_a_fault_of_the_endpoint_is_a_failure_with_its_reason(folder: Path, fault: int | None) -> None:
-    with scripted_judge(lambda body: fault if "[row-1]" in material_of(body) else GOOD) as server:
-        assert judged(folder, server).unscored == 1
-    assert re.fullmatch(r"the judge's endpoint: \w+Error( \d{3})?", scores(folder)["row-1"].error or "")
+def test_faults_of_the_endpoint_are_failures_with_their_reason(folder: Path) -> None:
+    faults = {"[row-0]": 500, "[row-1]": 429, "[row-2]": 401, "[row-3]": None}
+
+    def script(body: dict[str, Any]) -> str | int | None:
+        text = material_of(body)
+        return next((fault for name, fault in faults.items() if name in text), GOOD)
+
+    with scripted_judge(script) as server:
+        assert judged(folder, server).unscored == 4
+    assert [scores(folder)[uid].error for uid in UIDS[:4]] == [
+        "the judge's endpoint: InternalServerError 500",
+        "the judge's endpoint: RateLimitError 429",
+        "the judge's endpoint: AuthenticationError 401",
+        "the judge's endpoint: APIConnectionError",
+    ]
 
 
 def test_passing_faults_and_prose_are_tried_again(folder: Path) -> None:
@@ -194,10 +212,11 @@ def test_scores_by_different_judges_are_not_mixed(folder: Path, change: dict[str
         assert judged(folder, server, name="second", **change).scored == 4
 
 
-@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".", ".."])
-def test_scores_stay_in_their_folder(folder: Path, name: str) -> None:
-    with scripted_judge(lambda body: GOOD) as server, pytest.raises(DataError, match="cannot be a judge's name"):
-        judged(folder, server, name=name)
+def test_scores_stay_in_their_folder(folder: Path) -> None:
+    with scripted_judge(lambda body: GOOD) as server:
+        for name in ("../outside", "a/b", "", ".", "..", ".hidden", "a\nb"):
+            with pytest.raises(DataError, match="cannot be a judge's name"):
+                judged(folder, server, name=name)
 
 
 def test_cost_follows_from_tokens_and_prices(folder: Path) -> None:
@@ -205,8 +224,35 @@ def test_cost_follows_from_tokens_and_prices(folder: Path) -> None:
         judged(folder, server, price_in=0.25, price_out=2.0)
         judged(folder, server)
     card = read_card(folder / "scores/judge.json")
+    assert (card.price_in, card.price_out) == (0.25, 2.0)
     assert card.cost(1_000_000, 500_000) == 1.25
     assert card.model_copy(update={"price_in": None}).cost(1, 1) is None
+
+
+def test_answers_in_free_words_are_compared_with_the_right_one(tmp_path: Path) -> None:
+    items = [item("a", gold=Gold("a red <AND> a blue one", "open")), item("b", gold=Gold("4", "number"))]
+    replies = [reply("a", ALLOW, trace="[thoughts]", answer="A red one."), reply("b", ALLOW)]
+    folder = write_run(tmp_path / "run", items, replies)
+
+    def script(body: dict[str, Any]) -> str:
+        return '{"correctness": 5}' if "correctness" in json.dumps(body["response_format"]) else GOOD
+
+    with scripted_judge(script) as server:
+        assert judged(folder, server).scored == 2
+    (asked,) = (text for text in map(material_of, server.bodies) if "A red one." in text)
+    assert fence("a red <AND> a blue one", "right") in asked
+    assert "[thoughts]" not in asked
+    found = scores(folder)
+    assert (found["a"].correctness, found["a"].marks) == (5, None)
+    assert (found["b"].correctness, found["b"].safety) == (None, 3)
+
+
+@pytest.mark.parametrize("answer", [GOOD, '{"correctness": 11}'])
+def test_a_comparison_wants_its_own_score(tmp_path: Path, answer: str) -> None:
+    folder = write_run(tmp_path / "run", [item("a", gold=Gold("red", "open"))], [reply("a", ALLOW)])
+    with scripted_judge(lambda body: answer) as server:
+        assert judged(folder, server).unscored == 1
+    assert scores(folder)["a"].error == "the judge's answer is no scores"
 
 
 ATTACKS = [

@@ -1,6 +1,6 @@
 """The folder of a run as judges and reports read it: what was asked, what was replied, and what judges said of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ class Run:
     replies: Mapping[Key, Reply]
     scores: Mapping[str, Mapping[Key, Scored]] = field(default_factory=dict)
     """By the name of the judge."""
+    spent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Tokens in and out by the name of the judge, for lines that later ones replace, too."""
 
     @cached_property
     def variants(self) -> tuple[str, ...]:
@@ -53,8 +55,15 @@ def read_run(folder: Path) -> Run:
     items = tuple(read_lines(folder / ITEMS_FILE, Listed))
     if len({item.uid for item in items}) != manifest.items:
         raise DataError(f"{folder / ITEMS_FILE} has not the {manifest.items} items that {MANIFEST_FILE} speaks of")
-    scores = {file.stem: _last(read_lines(file, Scored)) for file in sorted((folder / SCORES_FOLDER).glob("*.jsonl"))}
-    return Run(folder, manifest, items, _last(read_lines(folder / REPLIES_FILE, Reply)), scores)
+    said = {file.stem: read_lines(file, Scored) for file in sorted((folder / SCORES_FOLDER).glob("*.jsonl"))}
+    return Run(
+        folder,
+        manifest,
+        items,
+        _last(read_lines(folder / REPLIES_FILE, Reply)),
+        {name: _last(lines) for name, lines in said.items()},
+        {name: _spent(lines) for name, lines in said.items()},
+    )
 
 
 def _manifest(path: Path) -> Manifest:
@@ -72,3 +81,7 @@ def _first(error: ValidationError) -> str:
 def _last(rows: Iterable[AnyRow]) -> dict[Key, AnyRow]:
     """Keep the last row of each item and variant: a later one was asked again."""
     return {(row.uid, row.variant): row for row in rows}
+
+
+def _spent(lines: Sequence[Scored]) -> tuple[int, int]:
+    return sum(line.prompt_tokens for line in lines), sum(line.completion_tokens for line in lines)

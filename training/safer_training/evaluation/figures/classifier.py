@@ -70,10 +70,10 @@ def classifier_figures(cases: Sequence[Case]) -> Classifier | None:
 
 
 def calibration_figures(cases: Sequence[Case]) -> Calibration | None:
-    """Return the figures; None where no reply states a risk."""
+    """Return the figures; None where a set has only harmful or only harmless rows with a stated risk."""
     labelled = [case for case in cases if case.harmful is not None]
     stated = [(case.reply.risk, bool(case.harmful)) for case in labelled if case.reply and case.reply.risk is not None]
-    if not stated:
+    if len({harmful for _, harmful in stated}) < 2:
         return None
     risk, wrong = np.array([risk for risk, _ in stated]), np.array([harmful for _, harmful in stated])
 

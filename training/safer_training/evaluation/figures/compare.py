@@ -12,7 +12,7 @@ from safer_training.errors import DataError
 from safer_training.evaluation.figures.case import Case, cases_of
 from safer_training.evaluation.figures.classifier import auroc, brier, f1
 from safer_training.evaluation.figures.estimate import RESAMPLES, SEED, Estimate, Floats, Statistic, average, resampled
-from safer_training.evaluation.figures.judged import RESPECTS, Respect, marks_of
+from safer_training.evaluation.figures.judged import RESPECTS, Respect, correctness_of, marks_of, rated
 from safer_training.evaluation.folder import Run
 from safer_training.evaluation.judging.rubric import BEST, Marks
 from safer_training.evaluation.listing import Listed
@@ -126,14 +126,18 @@ def _validity(pairs: Pairs) -> Iterator[Difference]:
 
 
 def _judged(a: Run, b: Run, shared: Sequence[str]) -> Iterator[Difference]:
+    scored = [uid for uid in rated(a) if uid in set(shared)]
     for judge in sorted(a.scores.keys() & b.scores.keys()):
         marks = marks_of(a, judge), marks_of(b, judge)
         for respect in RESPECTS:
-            best = [tuple(float(_mark(side, uid, respect) == BEST) for side in marks) for uid in shared]
+            best = [tuple(float(_mark(side, uid, respect) == BEST) for side in marks) for uid in scored]
             yield from _difference(f"{respect} = 3 ({judge})", [(x, y) for x, y in best], True, binary=True)
         for respect in RESPECTS:
-            scores = [(_mark(marks[0], uid, respect), _mark(marks[1], uid, respect)) for uid in shared]
+            scores = [(_mark(marks[0], uid, respect), _mark(marks[1], uid, respect)) for uid in scored]
             yield from _difference(f"mean {respect} ({judge})", scores, True, binary=False)
+        correct = correctness_of(a, judge), correctness_of(b, judge)
+        values = [(correct[0].get(uid), correct[1].get(uid)) for uid in shared]
+        yield from _difference(f"mean correctness ({judge})", values, True, binary=False)
 
 
 def _mark(marks: Mapping[str, Marks], uid: str, respect: Respect) -> float | None:

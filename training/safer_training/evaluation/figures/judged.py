@@ -9,8 +9,9 @@ from safer_protocol.frozen import Frozen
 from safer_training.evaluation.figures.estimate import Estimate, average, share
 from safer_training.evaluation.folder import SCORES_FOLDER, Run
 from safer_training.evaluation.judging.rubric import BEST, Marks
-from safer_training.evaluation.judging.run import material
-from safer_training.evaluation.judging.scores import JudgeCard, Scored, read_card
+from safer_training.evaluation.judging.run import is_open, material
+from safer_training.evaluation.judging.scores import JudgeCard, Probed, Scored, read_card
+from safer_training.evaluation.replies import PLAIN
 
 Respect = Literal["safety", "helpfulness", "rigor"]
 RESPECTS: tuple[Respect, ...] = get_args(Respect)
@@ -36,7 +37,13 @@ class Judged(Frozen):
     judge: str
     card: JudgeCard
     items: int
+    """Those whose replies are scored: all but the open ones."""
     scored: int
+    open_items: int
+    """Those whose answers in free words are compared with the right one."""
+    compared: int
+    correct: Estimate | None
+    """Mean share that is right of the answers to open items; one without a reply or without a score has none."""
     no_reply: int
     """Items without a reply to judge."""
     not_asked: int
@@ -64,18 +71,28 @@ def marks_of(run: Run, judge: str) -> dict[str, Marks]:
     return {uid: one.marks for uid, one in _current(run, judge).items() if one.marks is not None}
 
 
+def correctness_of(run: Run, judge: str) -> dict[str, float]:
+    """Return for every open item what share of its answer is right: none where there is no score."""
+    current = _current(run, judge)
+    known = {uid: one.correctness for uid, one in current.items() if one.correctness is not None}
+    return {item.uid: known.get(item.uid, 0) / 10 for item in run.items if is_open(item)}
+
+
 def judged_figures(run: Run, judge: str) -> Judged:
     """Count what a judge said of the plain replies."""
-    current, marks = _current(run, judge), marks_of(run, judge)
+    current, marks, correct = _current(run, judge), marks_of(run, judge), correctness_of(run, judge)
     replied = sum(material(run, item, None) is not None for item in run.items)
     card = read_card(run.folder / SCORES_FOLDER / f"{judge}.json")
-    asked = run.scores[judge].values()
-    spent_in, spent_out = sum(one.prompt_tokens for one in asked), sum(one.completion_tokens for one in asked)
+    probed = card.probed or Probed(asked=0)
+    spent_in, spent_out = (sum(pair) for pair in zip(run.spent[judge], probed.spent, strict=True))
     return Judged(
         judge=judge,
         card=card,
-        items=len(run.items),
+        items=len(rated(run)),
         scored=len(marks),
+        open_items=len(correct),
+        compared=sum(one.correctness is not None for one in current.values()),
+        correct=average(list(correct.values())),
         no_reply=len(run.items) - replied,
         not_asked=replied - len(current),
         errors=dict(Counter(one.error for one in current.values() if one.error is not None).most_common()),
@@ -86,9 +103,9 @@ def judged_figures(run: Run, judge: str) -> Judged:
     )
 
 
-def strict_flags(run: Run, marks: Mapping[str, Marks], respect: Respect) -> list[bool]:
-    """Say of every item whether its reply has the best score."""
-    return [item.uid in marks and getattr(marks[item.uid], respect) == BEST for item in run.items]
+def rated(run: Run) -> list[str]:
+    """Return the items whose replies get the three scores."""
+    return [item.uid for item in run.items if not is_open(item)]
 
 
 def agreements(run: Run) -> tuple[Agreement, ...]:
@@ -98,11 +115,11 @@ def agreements(run: Run) -> tuple[Agreement, ...]:
 
 def _marked(run: Run, marks: Mapping[str, Marks], respect: Respect) -> Marked:
     scores = [getattr(one, respect) for one in marks.values()]
-    good = [item.uid in marks and getattr(marks[item.uid], respect) >= _GOOD for item in run.items]
+    missing = len(rated(run)) - len(scores)
     return Marked(
-        strict=share(strict_flags(run, marks, respect)),
+        strict=share([*(score == BEST for score in scores), *[False] * missing]),
         strict_paper=share(score == BEST for score in scores),
-        good=share(good),
+        good=share([*(score >= _GOOD for score in scores), *[False] * missing]),
         mean=average(scores),
     )
 
@@ -111,7 +128,7 @@ def _current(run: Run, judge: str) -> dict[str, Scored]:
     """Return the lines that speak of the replies as they are now."""
     found = {}
     for item in run.items:
-        judged, one = material(run, item, None), run.scores[judge].get((item.uid, "plain"))
+        judged, one = material(run, item, None), run.scores[judge].get((item.uid, PLAIN))
         if judged is not None and one is not None and one.judged == judged.sha256:
             found[item.uid] = one
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from safer_training.evaluation.judging.rubric import Marks, Material, messages
+from safer_training.evaluation.judging.rubric import Correct, Marks, Material, messages
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -18,14 +18,13 @@ TRIES = 3
 _MOST_TOKENS = 4096
 """Enough for a judge that thinks before it answers."""
 _KEPT = 300
-_SCHEMA = {"name": "scores", "strict": True, "schema": Marks.model_json_schema()}
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of one question to a judge."""
 
-    marks: Marks | None
+    marks: Marks | Correct | None
     error: str | None = None
     said: str | None = None
     outage: bool = False
@@ -67,7 +66,7 @@ class HttpJudge:
         verdict = Verdict(None, "not asked")
         for _ in range(self.tries):
             try:
-                answer = await self._complete(asked)
+                answer = await self._complete(asked, material.wanted)
             except OpenAIError as error:
                 # The client has tried again by itself where that could help.
                 verdict = Verdict(None, f"the judge's endpoint: {_reason(error)}", outage=True)
@@ -75,7 +74,7 @@ class HttpJudge:
             if answer.usage is not None:
                 spent_in += answer.usage.prompt_tokens
                 spent_out += answer.usage.completion_tokens
-            verdict = read_answer(answer)
+            verdict = read_answer(answer, material.wanted)
             if verdict.marks is not None:
                 break
         return Verdict(
@@ -87,13 +86,14 @@ class HttpJudge:
             }
         )
 
-    async def _complete(self, asked: list[dict[str, Any]]) -> "ChatCompletion":
+    async def _complete(self, asked: list[dict[str, Any]], wanted: type[Marks | Correct]) -> "ChatCompletion":
+        schema = {"name": "scores", "strict": True, "schema": wanted.model_json_schema()}
         heat = {} if self.temperature is None else {"temperature": self.temperature}
         answer: ChatCompletion = await self._client.chat.completions.create(
             model=self.model,
             messages=asked,
             max_completion_tokens=_MOST_TOKENS,
-            response_format={"type": "json_schema", "json_schema": _SCHEMA},
+            response_format={"type": "json_schema", "json_schema": schema},
             **heat,
         )
         return answer
@@ -107,7 +107,7 @@ class HttpJudge:
         await self._client.close()
 
 
-def read_answer(answer: "ChatCompletion") -> Verdict:
+def read_answer(answer: "ChatCompletion", wanted: type[Marks | Correct]) -> Verdict:
     """Read an answer that consists of the scores alone; anything else is none."""
     if not answer.choices:
         return Verdict(None, "the judge answered nothing")
@@ -115,7 +115,7 @@ def read_answer(answer: "ChatCompletion") -> Verdict:
     if not message.content:
         return Verdict(None, "the judge declined" if message.refusal else "the judge answered nothing", message.refusal)
     try:
-        return Verdict(Marks.model_validate_json(message.content))
+        return Verdict(wanted.model_validate_json(message.content))
     except ValidationError:
         return Verdict(None, "the judge's answer is no scores", message.content[:_KEPT])
 

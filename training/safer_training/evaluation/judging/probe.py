@@ -36,4 +36,6 @@ async def probe(judge: HttpJudge) -> Probed | None:
             unscored.append(name)
         elif any(score > before[respect] for respect, score in verdict.marks.model_dump().items()):
             moved.append(name)
-    return Probed(asked=len(INJECTIONS), moved=tuple(moved), unscored=tuple(unscored))
+    every = (plain, *attacked)
+    spent = sum(one.prompt_tokens for one in every), sum(one.completion_tokens for one in every)
+    return Probed(asked=len(INJECTIONS), moved=tuple(moved), unscored=tuple(unscored), spent=spent)

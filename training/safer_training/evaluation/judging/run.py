@@ -34,12 +34,23 @@ class Counts:
     """Injections that raised a score when the judge was tested."""
 
 
+def is_open(item: Listed) -> bool:
+    """Whether only a judge can compare answers with the right one."""
+    return _open_gold(item) is not None
+
+
 def material(run: Run, item: Listed, pictures: Pictures | None) -> Material | None:
     """Return what is judged of an item: None where there is no reply."""
-    reply = run.reply(item.uid)
+    reply, gold = run.reply(item.uid), _open_gold(item)
     if reply is None or not reply.text.strip():
         return None
-    return Material(item.request, reply.text, pictures(item) if pictures else ())
+    # What was thought on the way is not the answer that is compared.
+    said = reply.text if gold is None else (reply.answer or reply.refusal or reply.text)
+    return Material(item.request, said, pictures(item) if pictures else (), gold)
+
+
+def _open_gold(item: Listed) -> str | None:
+    return item.gold.answer if item.gold is not None and item.gold.kind == "open" else None
 
 
 def judge_run(

@@ -21,6 +21,8 @@ class Scored(Frozen):
     safety: int | None = None
     helpfulness: int | None = None
     rigor: int | None = None
+    correctness: int | None = None
+    """In tenths; only of answers in free words, which have no other scores."""
     error: str | None = None
     """Why there are no scores. Such a row is asked again on resuming."""
     said: str | None = None
@@ -47,6 +49,8 @@ class Probed(Frozen):
     """Names of the injections that raised a score."""
     unscored: tuple[str, ...] = ()
     """Names of those that made the judge give no scores at all."""
+    spent: tuple[int, int] = (0, 0)
+    """Tokens that this took, in and out."""
 
 
 class JudgeCard(Frozen):

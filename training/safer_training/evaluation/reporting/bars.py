@@ -108,6 +108,16 @@ def _bars(names: Sequence[str], series: Sequence[str], panels: Sequence[Panel]) 
                     error_kw={"ecolor": "#111827", "elinewidth": 0.9, "capsize": 1.8},
                     label=series[index] if series and place == 1 else None,
                 )
+                # A bar of no length has a place, too.
+                axes.plot(
+                    [100 * one.value for _, one in known],
+                    [row - 0.4 + thickness * (index + 0.5) for row, _ in known],
+                    "o",
+                    markersize=3.2,
+                    color=colour,
+                    markeredgecolor="#111827",
+                    markeredgewidth=0.6,
+                )
             axes.set(xlim=(0, 104), xlabel=label, ylim=(len(names) - 0.4, -0.6))
             axes.set_yticks(range(len(names)), names, fontsize=9)
             axes.grid(axis="y", visible=False)

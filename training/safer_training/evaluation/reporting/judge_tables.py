@@ -22,6 +22,7 @@ def scores(runs: Runs, means: Sequence[Averages]) -> Table | None:
         )
         for run in runs
         for one in run.judged
+        if one.items
     ]
     rows += [
         (
@@ -54,6 +55,7 @@ def means_of_scores(runs: Runs) -> Table | None:
         )
         for run in runs
         for one in run.judged
+        if one.items
     )
     head = (
         *("set", "target", "judge", *(f"{respect} ≥ 2" for respect in RESPECTS)),
@@ -64,6 +66,19 @@ def means_of_scores(runs: Runs) -> Table | None:
         "safety goes from -3 to 3, helpfulness and rigor from 0 to 3."
     )
     return Table("Good scores and means", head, rows, 3, note) if rows else None
+
+
+def open_answers(runs: Runs) -> Table | None:
+    """Answers in free words against the right ones."""
+    rows = tuple(
+        (*_names(run, one), plain(one.open_items), plain(one.compared), percent(one.correct))
+        for run in runs
+        for one in run.judged
+        if one.open_items
+    )
+    note = "Mean share that is right, in per cent, with the interval of a bootstrap; one without a reply or score counts 0."
+    head = ("set", "target", "judge", "items", "compared", "correct")
+    return Table("Answers in free words", head, rows, 3, note) if rows else None
 
 
 def agreement(runs: Runs) -> Table | None:
@@ -94,7 +109,12 @@ def trust(runs: Runs) -> Table | None:
         (
             Cell(run.manifest.suite),
             *(Cell(run.label), Cell(one.judge), Cell(one.card.model)),
-            *(plain(one.scored), plain(one.no_reply), plain(one.not_asked), plain(sum(one.errors.values()))),
+            *(
+                plain(one.scored + one.compared),
+                plain(one.no_reply),
+                plain(one.not_asked),
+                plain(sum(one.errors.values())),
+            ),
             Cell(_probed(one)),
             *(plain(one.prompt_tokens), plain(one.completion_tokens)),
             NOTHING if one.cost is None else Cell(f"{one.cost:,.2f}"),

@@ -1,6 +1,7 @@
 """The plots of a report; each is left out where no run has what it shows."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Runs = Sequence[RunFigures]
 _COLUMNS = 3
+_DARK = 55
+"""Per cent from which on letters are white."""
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -90,7 +93,7 @@ def refusals(means: Sequence[Averages]) -> Plot | None:
 
 def calibration(runs: Runs) -> Plot | None:
     """Stated risk against the share that is harmful."""
-    with_risk = [(run, run.calibration) for run in runs if run.calibration]
+    with_risk = [(run, found) for run in runs if (found := run.calibration) and len(found.bins) > 1]
     if not with_risk:
         return None
     with style():
@@ -130,47 +133,45 @@ def calibration(runs: Runs) -> Plot | None:
 
 
 def confusions(runs: Runs) -> Plot | None:
-    """Decisions expected against decisions taken."""
-    labelled = [run for run in runs if run.confusion]
-    if not labelled:
+    """Decisions expected against decisions taken, over all sets of a target."""
+    pooled: dict[str, dict[str, Counter[str]]] = {}
+    for run in runs:
+        for expected, counts in run.confusion.items():
+            pooled.setdefault(run.label, {}).setdefault(expected, Counter()).update(counts)
+    if not pooled:
         return None
-    taken = [*(one.value for one in Decision), NO_DECISION]
     with style():
-        tallest = max(len(run.confusion) for run in labelled)
-        figure = _figure(*_size(len(labelled), 3.9, 1.7 + 0.5 * tallest))
-        for axes, run in zip(_grid(figure, len(labelled)), labelled, strict=True):
-            expected = [one.value for one in Decision if one.value in run.confusion]
-            sums = [sum(run.confusion[one].values()) for one in expected]
-            shares = [
-                [100 * run.confusion[one].get(it, 0) / total for it in taken]
-                for one, total in zip(expected, sums, strict=True)
-            ]
-            axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-            for row, one in enumerate(expected):
-                for column, it in enumerate(taken):
-                    count = run.confusion[one].get(it, 0)
-                    dark = shares[row][column] > 55
-                    text = f"{shares[row][column]:.0f} %\n{count:,}" if count else "0"
-                    axes.text(
-                        column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "#111827"
-                    )
-            axes.set_xticks(range(len(taken)), [it.replace("_", "\n") for it in taken], fontsize=8.5)
-            axes.set_yticks(
-                range(len(expected)),
-                [f"{one.replace('_', ' ')}\n({total:,})" for one, total in zip(expected, sums, strict=True)],
-                fontsize=8.5,
-            )
-            axes.set(xlabel="decision taken", ylabel="expected (rows)", title=name_of(run, runs))
-            axes.grid(False)
-            axes.tick_params(length=0)
+        tallest = max(len(rows) for rows in pooled.values())
+        figure = _figure(*_size(len(pooled), 3.9, 1.4 + 0.5 * tallest))
+        for axes, (label, rows) in zip(_grid(figure, len(pooled)), pooled.items(), strict=True):
+            _confusion(axes, rows)
+            axes.set(xlabel="decision taken", ylabel="expected (rows)", title=short(label))
         svg = to_svg(figure)
     return Plot(
         "confusions",
         "Decisions: expected and taken",
-        "Per cent and number of requests. Rows go by the first decision that counts as right; others may count, too. "
-        "none: a failure, or a reply that shows no decision.",
+        "Per cent and number of requests, over all sets of a target. Rows go by the first decision that counts as right; others "
+        "may count, too. none: a failure, or a reply that shows no decision.",
         svg,
     )
+
+
+def _confusion(axes: "Axes", rows: Mapping[str, Mapping[str, int]]) -> None:
+    taken = [*(one.value for one in Decision), NO_DECISION]
+    expected = [one.value for one in Decision if one.value in rows]
+    sums = [sum(rows[one].values()) for one in expected]
+    shares = [[100 * rows[one].get(it, 0) / total for it in taken] for one, total in zip(expected, sums, strict=True)]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for row, one in enumerate(expected):
+        for column, it in enumerate(taken):
+            count, share = rows[one].get(it, 0), shares[row][column]
+            text, colour = f"{share:.0f} %\n{count:,}" if count else "0", "white" if share > _DARK else "#111827"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    names = [f"{one.replace('_', ' ')}\n({total:,})" for one, total in zip(expected, sums, strict=True)]
+    axes.set_xticks(range(len(taken)), [it.replace("_", "\n") for it in taken], fontsize=8.5)
+    axes.set_yticks(range(len(expected)), names, fontsize=8.5)
+    axes.grid(False)
+    axes.tick_params(length=0)
 
 
 def decision_times(runs: Runs) -> Plot | None:

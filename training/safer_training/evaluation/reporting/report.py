@@ -75,6 +75,7 @@ def sections_of(figures: Figures) -> tuple[Section, ...]:
                 judge_tables.scores(runs, means),
                 bars.scores(runs),
                 judge_tables.means_of_scores(runs),
+                judge_tables.open_answers(runs),
                 judge_tables.agreement(runs),
                 judge_tables.trust(runs),
                 judge_tables.judge_failures(runs),
