@@ -181,8 +181,10 @@ def test_a_run_without_a_single_reply_has_a_report(tmp_path: Path, replies: list
 
 
 def test_one_target_twice_is_told_apart(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / name, [item("a")], [reply("a", ALLOW)]) for name in ("first", "second")]
-    assert [run.label for run in figures_of(runs).runs] == ["guard (first)", "guard (second)"]
+    first, second = (tmp_path / name / "run" for name in ("first", "second"))
+    for folder in (first, second):
+        write_run(folder, [item("a")], [reply("a", ALLOW)])
+    assert [run.label for run in figures_of([first, second, first]).runs] == [f"guard ({first})", f"guard ({second})"]
 
 
 def test_other_items_under_one_name_are_not_set_side_by_side(tmp_path: Path) -> None:
@@ -233,4 +235,5 @@ def test_a_dead_judge_is_told(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [item(uid) for uid in uids], [reply(uid, ALLOW) for uid in uids])
     with scripted_judge(lambda body: 401) as server:
         told = said(2, "judge", folder, "--judge-url", server.url, "--judge-model", "m")
-    assert "AuthenticationError 401, 20 times in a row; 0 new scores are kept, run the same command again" in told
+    assert "AuthenticationError 401 (Error code: 401" in told
+    assert "20 times in a row; 0 new scores are kept, run the same command again" in told

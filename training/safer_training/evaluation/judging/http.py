@@ -69,7 +69,7 @@ class HttpJudge:
                 answer = await self._complete(asked, material.wanted)
             except OpenAIError as error:
                 # The client has tried again by itself where that could help.
-                verdict = Verdict(None, f"the judge's endpoint: {_reason(error)}", outage=True)
+                verdict = Verdict(None, f"the judge's endpoint: {_reason(error)}", str(error)[:_KEPT], outage=True)
                 break
             if answer.usage is not None:
                 spent_in += answer.usage.prompt_tokens
@@ -121,6 +121,6 @@ def read_answer(answer: "ChatCompletion", wanted: type[Marks | Correct]) -> Verd
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong without the text of the answer, which may repeat what was sent."""
+    """Name a fault without its text, so that faults of one kind are counted together."""
     status = getattr(error, "status_code", None)
     return type(error).__name__ if status is None else f"{type(error).__name__} {status}"

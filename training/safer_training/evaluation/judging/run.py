@@ -87,7 +87,7 @@ class _Work:
         self.judge, self.lines, self.progress = judge, lines, progress
         self.done, self.total = done, total
         self.scored = self.unscored = self.outages = 0
-        self.last: str | None = None
+        self.last = ""
 
     async def all(self, todo: dict[str, Material], at_once: int) -> None:
         self.progress(self.done, self.total)
@@ -106,7 +106,7 @@ class _Work:
                 return
             verdict = await self.judge.ask(found)
             self.outages = self.outages + 1 if verdict.outage else 0
-            self.last = verdict.error
+            self.last = f"{verdict.error} ({verdict.said})"
             self.scored += verdict.marks is not None
             self.unscored += verdict.marks is None
             self.lines.add(

@@ -26,7 +26,7 @@ class Scored(Frozen):
     error: str | None = None
     """Why there are no scores. Such a row is asked again on resuming."""
     said: str | None = None
-    """The beginning of what the judge said instead of scores."""
+    """The beginning of what the judge or its endpoint said instead of scores."""
     pictures: int = 0
     """How many the judge was shown."""
     prompt_tokens: int = 0

@@ -117,11 +117,13 @@ def _bars(names: Sequence[str], series: Sequence[str], panels: Sequence[Panel]) 
                     color=colour,
                     markeredgecolor="#111827",
                     markeredgewidth=0.6,
+                    clip_on=False,
+                    zorder=4,
                 )
             axes.set(xlim=(0, 104), xlabel=label, ylim=(len(names) - 0.4, -0.6))
             axes.set_yticks(range(len(names)), names, fontsize=9)
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0, labelleft=place == 1)
         if len(series) > 1:
-            figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+            figure.legend(loc="outside upper center", ncols=2, fontsize=9)
         return to_svg(figure)

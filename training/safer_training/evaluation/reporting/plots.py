@@ -105,7 +105,7 @@ def calibration(runs: Runs) -> Plot | None:
                 [18 * one.harmful.n / most for one in found.bins],
                 width=0.09,
                 color="#d1d5db",
-                label=f"rows (highest bar: {most:,})",
+                label="rows of each bin",
             )
             axes.plot([0, 1], [0, 100], ":", color=GREY, linewidth=1, label="perfect")
             axes.errorbar(
@@ -122,7 +122,7 @@ def calibration(runs: Runs) -> Plot | None:
             ece = f"ECE {found.ece.value:.3f}" if found.ece else ""
             axes.set(xlim=(-0.02, 1.02), ylim=(0, 103), title=f"{name_of(run, runs)}\n{ece}, {found.rows:,} rows")
             axes.set(xlabel="stated risk (mean of a bin)", ylabel="harmful requests (%)")
-        figure.axes[0].legend(fontsize=8, loc="upper left")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
         svg = to_svg(figure)
     return Plot(
         "calibration",

@@ -28,7 +28,7 @@ class Figures(Frozen):
 
 def figures_of(folders: Sequence[Path], progress: Callable[[int, int], None] = lambda done, total: None) -> Figures:
     """Read runs and compute their figures; raise `DataError` where they cannot stand side by side."""
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder) for folder in dict.fromkeys(folders)]
     _same_items(runs)
     found = []
     for done, (run, label) in enumerate(zip(runs, _labels(runs), strict=True)):
@@ -107,7 +107,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     """Call runs by their targets, and by their folders, too, where one target ran a set twice."""
     pairs = [(run.manifest.suite, run.manifest.target.name) for run in runs]
     return [
-        f"{name} ({run.folder.name})" if pairs.count((suite, name)) > 1 else name
+        f"{name} ({run.folder})" if pairs.count((suite, name)) > 1 else name
         for run, (suite, name) in zip(runs, pairs, strict=True)
     ]
 
