@@ -1,6 +1,7 @@
 """Replies of a checkpoint, many requests at once, greedy ones under the mask machine: what evaluation reads."""
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,16 +21,21 @@ _LONGEST_ANSWER = 160
 
 
 class Writer:
-    """A checkpoint with its mask machine."""
+    """A checkpoint that writes."""
 
     def __init__(self, checkpoint: Path, toolkit: Toolkit, *, adopt: bool = False) -> None:
-        """Load a checkpoint and compile the machine; with `adopt` also one that was made for no protocol."""
+        """Load a checkpoint; with `adopt` also one that was made for no protocol."""
         self.model, self.tokenizer, self.stamp = load(checkpoint, toolkit, adopt=adopt)
         self.model.eval()
-        vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
-        self.machine = Machine(toolkit, vocabulary, compile_blocks(toolkit, vocabulary))
+        self.vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
         self.processor = load_image_processor(checkpoint)
         self.image_id: int = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self._toolkit = toolkit
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The mask machine, compiled when it is first needed."""
+        return Machine(self._toolkit, self.vocabulary, compile_blocks(self._toolkit, self.vocabulary))
 
     def write(self, conversations: Sequence[Sequence[Turn]], head_only: bool = False) -> list[str]:
         """Return the greedy reply to each conversation, or only its head; all of them have pictures or none has."""

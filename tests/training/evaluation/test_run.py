@@ -1,6 +1,8 @@
 """Runs against a target in memory: what is kept, what is asked again, and when a run gives up."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +138,18 @@ def test_an_interrupted_run_keeps_what_was_replied(tmp_path: Path) -> None:
     go(again := Parrot(), tmp_path)
     assert not before & set(again.asked)
     assert len(kept(tmp_path)) == 40
+
+
+def test_a_target_that_computes_without_a_pause_can_be_interrupted(tmp_path: Path) -> None:
+    class Busy(Parrot):
+        async def reply(self, batch: Sequence[Question]) -> Sequence[Reply]:
+            if batch[0].uid == "20":
+                os.kill(os.getpid(), signal.SIGINT)
+            return [Reply(uid=batch[0].uid)]
+
+    with pytest.raises(KeyboardInterrupt):
+        go(Busy(at_once=1), tmp_path)
+    assert set(kept(tmp_path)) == {str(number) for number in range(21)}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def run(
         str | None, typer.Option(help="Base URL of a server whose /moderations classifies the last message.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="refuse-all, answer-all, keywords or words.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="refuse-all, answer-all, keywords, words or profanity.")] = None,
     served: Annotated[str | None, typer.Option(help="The server's model, where it serves several.")] = None,
     unconstrained: Annotated[bool, typer.Option(help="Let the checkpoint write without the mask machine.")] = False,
     learn_from: Annotated[
@@ -72,6 +72,9 @@ def run(
     targets = (endpoint, moderations, model, baseline)
     if sum(target is not None for target in targets) != 1:
         raise typer.BadParameter(ONE_TARGET)
+    _refuse(unconstrained and model is None, "--unconstrained is for --model")
+    _refuse(served is not None and not (endpoint or moderations), "--served is for --endpoint and --moderations")
+    _refuse(learn_from is not None and baseline != "words", "--learn-from is for --baseline words")
     changes = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "extra": _object(extra)}
 
     @asynccontextmanager
@@ -97,6 +100,11 @@ def run(
             typer.echo(f"\n{out}: stopped; what was replied is kept, give the same command again to go on", err=True)
             raise typer.Exit(130) from None
     _tell(out, done)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise typer.BadParameter(message)
 
 
 def _tell(out: Path, done: "Progress") -> None:
@@ -177,3 +185,15 @@ def _train_rows(folder: Path | None) -> list[Any]:
     from safer_training.rows import read_rows, split
 
     return split([*(read_rows(folder / PROMPTS_FILE) if folder else []), *generate()])["train"]
+
+
+@evaluation.command()
+def suites() -> None:
+    """List the suites that ship, what each measures, and where users get its data.
+
+    Example: safer eval suites
+    """
+    from safer_training.evaluation.suite import shipped_cards
+
+    for card in shipped_cards():
+        typer.echo(f"{card.name} ({card.kind}): {card.measures}\n    {card.folder}/ from {card.source}")

@@ -94,6 +94,8 @@ class _Asking:
                 self.replies.add(reply)
                 self.progress.count(reply)
             self.told(self.progress)
+            # A target that computes in this thread never waits; here an interruption may come in.
+            await asyncio.sleep(0)
             if self.in_vain >= HOPELESS:
                 raise TargetGoneError(
                     f"{self.target.card.name} replies no more: {replies[-1].error}. {self.progress.replied} of "

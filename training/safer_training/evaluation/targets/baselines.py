@@ -3,19 +3,23 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal, Protocol, assert_never
 
 from safer_protocol.decision import Decision
 from safer_training.baselines import Words
+from safer_training.errors import DataError
 from safer_training.evaluation.listing import text_of
 from safer_training.evaluation.manifest import TargetCard
 from safer_training.evaluation.question import Question
 from safer_training.evaluation.replies import Reply
-from safer_training.evaluation.targets.target import one_by_one
+from safer_training.evaluation.targets.target import alike
 from safer_training.rows import Row, digest
 
-BaselineName = Literal["refuse-all", "answer-all", "keywords", "words"]
+BaselineName = Literal["refuse-all", "answer-all", "keywords", "words", "profanity"]
 
+BATCH = 64
+PROFANITY = "alt-profanity-check"
 REFUSAL, ANSWER = "I can't help with this.", "Here is an answer."
 
 KEYWORDS = (
@@ -96,6 +100,22 @@ class Keywords:
         return [count / (count + 1) for count in counts]
 
 
+class Profanity:
+    """Another's classifier of offensive words, whose weights come inside its package."""
+
+    def __init__(self) -> None:
+        """Load it; raise `DataError` where it is not installed."""
+        try:
+            from profanity_check import predict_prob
+        except ModuleNotFoundError as error:
+            raise DataError(f"profanity needs {PROFANITY}: pip install {PROFANITY}") from error
+        self._predict = predict_prob
+
+    def risks(self, texts: Sequence[str]) -> Sequence[float]:
+        """Return its probabilities."""
+        return [float(risk) for risk in self._predict(list(texts))]
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A rule as a target; it reads the text of the last message and no picture."""
@@ -105,8 +125,8 @@ class Baseline:
     at_once: int = 1
 
     def batches(self, questions: Sequence[Question]) -> Iterable[Sequence[Question]]:
-        """Put every question by itself."""
-        return one_by_one(questions)
+        """Take many at a time."""
+        return alike(questions, BATCH)
 
     async def reply(self, batch: Sequence[Question]) -> Sequence[Reply]:
         """Decide."""
@@ -130,6 +150,7 @@ def _reply(question: Question, risk: float) -> Reply:
 def baseline(name: BaselineName, train: Sequence[Row] = ()) -> Baseline:
     """Make a baseline; `words` learns from rows."""
     rule: Rule
+    revision = digest(train) if train else None
     match name:
         case "refuse-all":
             rule = Always(1.0)
@@ -139,6 +160,8 @@ def baseline(name: BaselineName, train: Sequence[Row] = ()) -> Baseline:
             rule = Keywords()
         case "words":
             rule = Words(train)
+        case "profanity":
+            rule, revision = Profanity(), version(PROFANITY)
         case _:
             assert_never(name)
-    return Baseline(TargetCard(kind="baseline", name=name, revision=digest(train) if train else None), rule)
+    return Baseline(TargetCard(kind="baseline", name=name, revision=revision), rule)

@@ -101,9 +101,9 @@ class Checkpoint:
         ]
 
     def _reach(self, sampling: Sampling) -> Reach:
-        machine = self._writer.machine
         if not self._constrained:
-            return Free(machine.vocabulary, sampling.max_tokens)
+            return Free(self._writer.vocabulary, sampling.max_tokens)
+        machine = self._writer.machine
         if sampling.max_tokens < machine.least():
             raise DataError(f"--max-tokens {sampling.max_tokens}: a whole reply needs {machine.least()} at least")
         return Masked(machine.start(limit=sampling.max_tokens))

@@ -4,13 +4,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
-from pydantic import ValidationError
+from openai import BaseModel as OpenAIModel
+from pydantic import BaseModel, ValidationError
 
 from safer_training.errors import TargetError, TargetGoneError
+
+AnyRead = TypeVar("AnyRead", bound=BaseModel)
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 3
@@ -23,7 +26,9 @@ _LONGEST = 160
 
 @asynccontextmanager
 async def client_for(url: str, seconds: float) -> AsyncIterator[AsyncOpenAI]:
-    """Open a client; the key, where one is needed, is read from `OPENAI_API_KEY`."""
+    """Open a client; the key, where one is needed, is read from `OPENAI_API_KEY`. Raise `TargetError` for what is no URL."""
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise TargetError(f"{url} is not a URL such as http://127.0.0.1:8000/v1")
     key = os.environ.get(KEY) or "none"
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=seconds, max_retries=RETRIES) as client:
         yield client
@@ -65,12 +70,25 @@ def public(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}".rstrip("/")
 
 
+def read(kind: type[AnyRead], found: object) -> AnyRead:
+    """Read what the client returned, which is a text where the server sent something else than JSON."""
+    return kind.model_validate(found.to_dict(warnings=False) if isinstance(found, OpenAIModel) else found)
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: tuple[_Model, ...]
+
+
 async def served_model(client: AsyncOpenAI, url: str, wanted: str | None, seconds: float) -> str:
     """Return the model to ask for: the wanted one, else the only one that is served; raise `TargetError`."""
     try:
         with faults_told(seconds):
             async with asyncio.timeout(seconds):
-                found = [model.id for model in (await client.models.list()).data or ()]
+                found = [model.id for model in read(_Models, await client.models.list()).data]
     except TargetError as error:
         if wanted is not None and not isinstance(error.__cause__, APIConnectionError):
             return wanted

@@ -15,7 +15,7 @@ from safer_training.evaluation.declining import RULE
 from safer_training.evaluation.manifest import TargetCard
 from safer_training.evaluation.question import Question
 from safer_training.evaluation.replies import Reply
-from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, served_model
+from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, read, served_model
 from safer_training.evaluation.targets.messages import messages
 from safer_training.evaluation.targets.stream import Chunk, Received
 from safer_training.evaluation.targets.target import one_by_one
@@ -56,7 +56,7 @@ class Endpoint:
             with faults_told(self.seconds):
                 async with asyncio.timeout(self.seconds):
                     async for chunk in await self.client.chat.completions.create(**body):
-                        received.add(Chunk.model_validate(chunk.to_dict(warnings=False)))
+                        received.add(read(Chunk, chunk))
         except TargetError as error:
             if _is_filtered(error):
                 return _filtered(question, str(error), received.seconds)

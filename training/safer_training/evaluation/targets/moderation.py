@@ -14,7 +14,7 @@ from safer_training.errors import PictureError
 from safer_training.evaluation.manifest import TargetCard
 from safer_training.evaluation.question import Question
 from safer_training.evaluation.replies import Reply
-from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, served_model
+from safer_training.evaluation.targets.client import client_for, faults_told, protocol_hash, public, read, served_model
 from safer_training.evaluation.targets.messages import last_parts
 from safer_training.evaluation.targets.target import one_by_one
 
@@ -65,7 +65,7 @@ class Moderation:
         with faults_told(self.seconds):
             async with asyncio.timeout(self.seconds):
                 found = await self.client.moderations.create(model=self.card.model or "", input=parts)
-            results = Results.model_validate(found.to_dict(warnings=False)).results
+            results = read(Results, found).results
         seconds = time.monotonic() - started
         flagged = any(result.flagged for result in results)
         scores = [score for result in results for score in result.category_scores.values() if score is not None]
@@ -73,7 +73,8 @@ class Moderation:
             uid=question.uid,
             variant=question.variant,
             decision=Decision.REFUSE if flagged else Decision.ALLOW,
-            risk=max(scores, default=float(flagged)),
+            # A flag of a category that the API has no name for comes without a score.
+            risk=max(scores, default=0.0) or float(flagged),
             seconds=seconds,
             decision_seconds=seconds,
         )
