@@ -41,11 +41,11 @@ def _row(one: Difference) -> tuple[Cell, ...]:
     return (
         Cell(one.figure),
         plain(one.rows),
-        Cell(f"{scale * one.a:.{places}f}"),
-        Cell(f"{scale * one.b:.{places}f}"),
+        Cell(f"{scale * one.a:z.{places}f}"),
+        Cell(f"{scale * one.b:z.{places}f}"),
         Cell(
-            f"{scale * between.value:+.{places}f}",
-            f"[{scale * between.low:+.{places}f}, {scale * between.high:+.{places}f}]",
+            f"{scale * between.value:+z.{places}f}",
+            f"[{scale * between.low:+z.{places}f}, {scale * between.high:+z.{places}f}]",
         ),
         plain(one.only_a),
         plain(one.only_b),
