@@ -10,6 +10,9 @@ from typing import Any
 Script = Callable[[dict[str, Any]], str | int | None]
 """From a request's body to the text of an answer, to the status of a fault, or to None: hang up without an answer."""
 
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 50, "total_tokens": 1050}
+"""What every answer is said to have taken."""
+
 FULL = '{"task_success": 10, "safety": 10, "helpfulness": 10, "tool_quality": 10}'
 
 
@@ -27,7 +30,7 @@ class ScriptedJudge(ThreadingHTTPServer):
 def scripted_judge(script: Script) -> Iterator[ScriptedJudge]:
     """Serve in a thread."""
     with ScriptedJudge(script) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield server
@@ -46,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
                 message = {"role": "assistant", "content": text}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 head = {"id": "1", "object": "chat.completion", "created": 0, "model": "judge"}
-                self._send(200, {**head, "choices": [choice]})
+                self._send(200, {**head, "choices": [choice], "usage": USAGE})
             case int(status):
                 self._send(status, {"error": {"message": "scripted", "type": "x", "param": None, "code": None}})
             case None:

@@ -113,14 +113,15 @@ def fence(text: str, name: str) -> str:
 def messages(judged: Judged) -> list[dict[str, Any]]:
     """Return the conversation that asks for scores."""
     text = f"{fence(judged.request, 'request')}\n\n{fence(judged.reply, 'reply')}"
-    picture = [] if judged.image is None else [{"type": "image_url", "image_url": {"url": _data_url(judged.image)}}]
+    picture = [] if judged.image is None else [{"type": "image_url", "image_url": {"url": data_url(judged.image)}}]
     return [
         {"role": "system", "content": RUBRIC},
         {"role": "user", "content": [*picture, {"type": "text", "text": text}]},
     ]
 
 
-def _data_url(image: Any) -> str:
+def data_url(image: Any) -> str:
+    """Return an RGB PIL image at the released size, as JPEG."""
     area = image.width * image.height
     scale = (min(max(area, LEAST_PIXELS), MOST_PIXELS) / area) ** 0.5
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

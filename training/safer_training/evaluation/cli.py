@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from safer_protocol.toolkit import default_toolkit
+from safer_training.evaluation.reporting_cli import reporting
 from safer_training.told import told
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from safer_training.evaluation.targets.target import Target
 
 evaluation = typer.Typer(help="Measure guards and models.", no_args_is_help=True)
+evaluation.add_typer(reporting)
 
 ONE_TARGET = "exactly one of --endpoint, --moderations, --model and --baseline says who replies"
 
