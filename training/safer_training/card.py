@@ -12,7 +12,7 @@ library_name: transformers
 ---
 # A small SaFeR checkpoint
 
-A demonstration of protocol and plumbing, **not of safety**. It is a real Qwen2.5-VL (the transformers class) of about seven
+A demonstration of protocol and plumbing, **not of safety**. It is a real Qwen2.5-VL (the transformers class) of about five
 million parameters, made from nothing on one CPU core, so that a newcomer without a GPU sees plans, verified traces and answers
 come out of a model. Do not guard anything with it: use a trained model of billions of parameters.
 
@@ -21,7 +21,9 @@ come out of a model. Do not guard anything with it: use a trained model of billi
 - `safer checkpoint build`: random weights, a byte-level BPE of 4,096 tokens with Qwen's pre-tokenizer, special tokens and layout.
 - `safer train letters`: the vision tower learns which characters lie in each 28 x 28 pixels of pictures that we draw.
 - `safer train sft` with the recipe `tiny-cpu`: the language model learns text and, through the same vectors, typed pictures;
-  then `tiny-cpu-joint`: drawn pictures through the tower, and text; then `tiny-cpu-polish`: mostly whole replies.
+  then `tiny-cpu-spelling`: its lower layers learn to name the words in pictures; then `tiny-cpu-joint`: drawn pictures through the
+  tower, and text.
+- `safer train all`: SFT on whole replies, DPO on pairs with a named fault, GRPO under the mask with the reward `verified`.
 - Targets are written by a deterministic teacher from the labels of rows (category, decision) and verified one by one. No harmful
   answer is part of them. Answers are short templates.
 - Stage `{stage}`, recipe `{recipe}`, {steps} steps of fine-tuning. Protocol `{protocol}`. Rows `{data}` (SHA-256).
