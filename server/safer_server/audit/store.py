@@ -121,7 +121,9 @@ class Store:
         if before is not None:
             conditions.append(records.c.time < before)
         if over is not None:
-            newer = func.sum(records.c.size).over(order_by=(records.c.time.desc(), records.c.sequence.desc(), records.c.server))
+            newer = func.sum(records.c.size).over(
+                order_by=(records.c.time.desc(), records.c.sequence.desc(), records.c.server)
+            )
             sizes = select(records.c.trace_id, newer.label("total")).subquery()
             beyond = select(sizes.c.trace_id).where(sizes.c.total > over)
             conditions.append(records.c.trace_id.in_(beyond))
