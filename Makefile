@@ -6,7 +6,9 @@ BIN := .venv/bin
 VLLM := .venv-vllm
 CLIENTS := .venv-clients
 NODE := tests/clients/node_modules
-ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py)
+ATTACKS := $(addprefix tests/server/test_,broken_requests.py openapi.py redaction.py wire.py) tests/protocol/test_dialects_agree.py
+# Tests in as many processes as there are cores; each takes a gigabyte or two of memory.
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: serve test test-training attack test-vllm test-clients fuzz check format clean bench-constraint bench-tracing bench-vllm
 
@@ -14,13 +16,13 @@ serve: .venv/serve
 	$(BIN)/safer serve --port $(PORT)
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-training: .venv/dev
-	$(BIN)/pytest -m long
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m long
 
 attack: .venv/dev
-	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(ATTACKS)
+	SAFER_TEST_ATTACK=1 $(BIN)/pytest $(SIDE_BY_SIDE) $(ATTACKS)
 
 test-vllm: $(VLLM)/dev
 	$(VLLM)/bin/python -m pytest tests/vllm

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """What every route may answer."""
 
 
+@cache
 def request_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Describe a body that is read; its parts are named apart from those of responses, which have other defaults."""
     schema = model.model_json_schema(ref_template=f"{_COMPONENTS}{{model}}-Input")
@@ -27,6 +29,7 @@ def request_schema(model: type[BaseModel]) -> dict[str, Any]:
     return {**schema, "$defs": parts}
 
 
+@cache
 def stream_of(model: type[BaseModel]) -> dict[str, Any]:
     """Describe a response that is also to be had as server-sent events: this model as JSON, or an error, and the end."""
     event = model.model_json_schema(mode="serialization", ref_template=f"{_COMPONENTS}{{model}}")

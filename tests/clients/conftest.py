@@ -16,7 +16,8 @@ from openai import OpenAI
 
 from client_examples import examples
 from echo_upstream import EchoUpstream, echo_upstream
-from loopback_process import LoopbackProcess, free_port
+from loopback_process import LoopbackProcess
+from ports import free_port
 
 collect_ignore_glob = [] if find_spec("litellm") else ["test_*.py"]
 

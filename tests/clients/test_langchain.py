@@ -9,7 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 
-from loopback_process import LoopbackProcess, wait_for
+from loopback_process import LoopbackProcess
+from waiting import wait_for
 
 ANSWER = "This is a scripted answer: no model was asked."
 REFUSAL = "I can't help with this. I am glad to help with something safe instead."

@@ -6,7 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from loopback_process import LoopbackProcess, wait_for
+from loopback_process import LoopbackProcess
+from waiting import wait_for
 
 REFUSAL = "I can't help with this request."
 WITHHELD = "I can't show this reply: it did not pass its safety check."

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -29,15 +28,14 @@ from monitoring import (
     rules,
     variable_queries,
 )
+from ports import free_port
 from prometheus_server import Prometheus, prometheus, promtool
 from safer_server.record import Outcome
 from safer_server.settings import Settings
 from vllm_metrics import VllmMetrics, vllm_metrics
-from vllm_server import wait_for
+from waiting import PATIENCE, wait_for
 
 QUERIES = [*panel_queries("10s"), *variable_queries(), *alert_queries(), *record_queries()]
-PATIENCE = 60
-"""Seconds until a test gives up on data."""
 
 
 def chat(content: Any, policy: str = "default", **fields: Any) -> tuple[str, dict[str, Any]]:
@@ -96,7 +94,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     promtool()
     folder = tmp_path_factory.mktemp("watched")
     (folder / "watching.yaml").write_text("name: watching\nenforcement: shadow\n")
-    ports = free_ports(2)
+    ports = [free_port(), free_port()]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SAFER_")}
     variables |= {"SAFER_PORT": str(ports[0]), "SAFER_INTERNAL_PORT": str(ports[1])}
     policies = ["--policy", str(ROOT / "deploy" / "policies" / "strict.yaml"), "--policy", "watching.yaml"]
@@ -210,12 +208,3 @@ def test_settings_that_panels_and_alerts_speak_of_exist() -> None:
     texts += [rule["annotations"]["description"] for rule in rules("alert")]
     named = {name for text in texts for name in re.findall(r"SAFER_[A-Z_]+", text)}
     assert named <= {f"SAFER_{name.upper()}" for name in Settings.model_fields}
-
-
-def free_ports(number: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found

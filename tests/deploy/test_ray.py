@@ -3,7 +3,6 @@
 import json
 import os
 import runpy
-import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.request import Request, urlopen
@@ -11,6 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from deploy_files import ROOT
+from ports import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
@@ -22,9 +22,7 @@ def address() -> Iterator[str]:
     import ray  # type: ignore[import-not-found, unused-ignore]
     from ray import serve
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("SAFER_")]:
             patch.delenv(name)

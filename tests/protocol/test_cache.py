@@ -20,6 +20,7 @@ from safer_protocol.constrain.machine import Machine
 from safer_protocol.constrain.vocabulary import Vocabulary
 from safer_protocol.grammar import Block
 from safer_protocol.toolkit import Toolkit, default_toolkit
+from waiting import PATIENCE
 
 SMALL = Toolkit(tools=tuple(default_toolkit().tool(name) for name in ("OCR-EXTRACT", "RISK-SCORER", "SAFETY-GATE")))
 
@@ -256,7 +257,7 @@ def test_an_interrupted_start_does_not_compile_the_rest(
     def compile_one(block: object, *rest: object) -> object:
         begun.append(block)
         if len(begun) > 1:
-            interrupted.wait(10)
+            interrupted.wait(PATIENCE)
         return compile_block(block, *rest)  # type: ignore[arg-type]
 
     def interrupt(done: int, _: int) -> None:

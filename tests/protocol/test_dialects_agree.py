@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attack import EXAMPLES
 from reply_strategies import replies
 from safer_protocol.constrain.machine import Machine
 from safer_protocol.decision import Decision, Risk
@@ -120,7 +121,7 @@ def corrupted(text: str, chance: random.Random) -> str:
             return text[: word.start()] + chance.choice(family) + text[word.end() :]
 
 
-@settings(max_examples=160, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(reply=replies(TOOLKIT), chance=st.randoms(use_true_random=False), ordered=st.integers(0, 3))
 def test_all_agree_on_replies_and_corrupted_ones(
     start: dict[Dialect, Start], machine: Machine, tokenizer: Any, reply: Reply, chance: random.Random, ordered: int

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import os
-import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import pytest
-import uvicorn
 from openai import OpenAI
 from PIL import Image
 from starlette.testclient import TestClient
@@ -27,6 +26,8 @@ from safer_server.engines.scripted import ScriptedEngine
 from safer_server.logs import HumanFormatter, RequestFilter
 from safer_server.policies import Policies
 from safer_server.settings import Settings
+from threaded_server import serving_app
+from waiting import PATIENCE
 
 TOOLKIT = default_toolkit()
 
@@ -88,45 +89,20 @@ class Live:
     """Its socket; connections take over its options."""
 
 
-class _Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.loop = asyncio.get_running_loop()
-        self.listening.set()
-
-
 @pytest.fixture
 def live() -> Iterator[Callable[..., Live]]:
     """Start a server in a thread: `live(engine, served, **settings)`, `served` being policies beside the default one."""
-    running: list[tuple[_Server, threading.Thread, OpenAI]] = []
+    with ExitStack() as running:
 
-    def start(engine: ScriptedEngine | None = None, served: Iterable[Policy] = (), **settings: Any) -> Live:
-        engine = engine or ScriptedEngine()
-        app = create_app(Settings(**settings), engine, beside_the_default(served))
-        server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        assert server.listening.wait(10)
-        listener = server.servers[0].sockets[0]
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=10)
-        running.append((server, thread, client))
-        assert server.loop is not None
-        return Live(url, client, engine, server.loop, listener)
+        def start(engine: ScriptedEngine | None = None, served: Iterable[Policy] = (), **settings: Any) -> Live:
+            engine = engine or ScriptedEngine()
+            app = create_app(Settings(**settings), engine, beside_the_default(served))
+            server = running.enter_context(serving_app(app, lifespan="on"))
+            client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE)
+            running.callback(client.close)
+            return Live(server.url, client, engine, server.loop, server.listener)
 
-    yield start
-    for server, thread, client in running:
-        client.close()
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
+        yield start
 
 
 @pytest.fixture

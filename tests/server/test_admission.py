@@ -14,6 +14,7 @@ from safer_server.admission import Admission
 from safer_server.engines.base import EngineRequest
 from safer_server.engines.scripted import ScriptedEngine, Take
 from safer_server.errors import OverloadedError
+from waiting import PATIENCE
 
 
 def test_slots_go_by_arrival_and_the_queue_ends() -> None:
@@ -70,13 +71,13 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(
     server = live(ScriptedEngine(script), max_in_flight=1, max_queue=0, retry_after=3)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(lambda: server.openai.chat.completions.create(**chat_body("slow")))
-        assert began.wait(5)
+        assert began.wait(PATIENCE)
         for stream in (False, True):
             with pytest.raises(openai.InternalServerError) as error:
                 server.openai.chat.completions.create(**chat_body(), stream=stream)
             assert (error.value.status_code, error.value.code) == (503, "overloaded")
             assert error.value.response.headers["retry-after"] == "3"
         server.loop.call_soon_threadsafe(release.set)
-        assert slow.result(5).safer["outcome"] == "answered"
+        assert slow.result(PATIENCE).safer["outcome"] == "answered"
     assert server.openai.chat.completions.create(**chat_body()).safer["outcome"] == "answered"
     assert "\nsafer_turned_away_total 2.0\n" in httpx.get(f"{server.url}/metrics", trust_env=False).text

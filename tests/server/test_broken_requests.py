@@ -14,7 +14,7 @@ import pytest
 from attack import BODIES
 from broken_requests import MARK, BrokenRequest, broken_requests
 from server_load import CountingEngine, load_of
-from vllm_server import wait_for
+from waiting import PATIENCE, wait_for
 
 MOST_GROWTH = 32 * 2**20
 """Bytes that the process may have grown by after all of them."""
@@ -29,7 +29,7 @@ class Client:
 
     def send(self, request: BrokenRequest) -> tuple[int, bytes] | None:
         """Send it and read the first response; None where the server may wait for more, and the client goes away instead."""
-        connection = self._socket or socket.create_connection(self._address, timeout=20)
+        connection = self._socket or socket.create_connection(self._address, timeout=PATIENCE)
         self._socket = None
         try:
             connection.sendall(request.sent)
@@ -102,7 +102,7 @@ def test_a_body_that_is_no_http_leaves_a_line_and_no_traceback(
 ) -> None:
     url = httpx.URL(live().url)
     head = b"POST /v1/checks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection((url.host, url.port or 0), timeout=20) as connection:
+    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as connection:
         connection.sendall(head + MARK + b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
     wait_for(lambda: "broke off" in server_log.text)

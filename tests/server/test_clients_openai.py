@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from waiting import PATIENCE
 from waiting_engine import WaitingEngine
 
 ANSWER = "This is a scripted answer: no model was asked."
@@ -188,11 +189,11 @@ async def test_cancelling_a_caller_s_task_cancels_the_engine(
 
     async with asynchronous(live(engine).url) as client:
         task = asyncio.create_task(ask(client))
-        assert await asyncio.to_thread(engine.began.wait, 10)
+        assert await asyncio.to_thread(engine.began.wait, PATIENCE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(engine.closed.wait, 10)
+        assert await asyncio.to_thread(engine.closed.wait, PATIENCE)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -204,7 +205,9 @@ def test_the_client_s_own_limit_of_time_cancels_the_engine(
     with pytest.raises(openai.APITimeoutError if not stream else (openai.APITimeoutError, httpx.ReadTimeout)):
         for _ in client.chat.completions.create(**chat_body("wait"), stream=stream):
             pass
-    assert engine.closed.wait(10) or not engine.began.is_set()  # on a very slow machine it may not have come that far
+    assert (
+        engine.closed.wait(PATIENCE) or not engine.began.is_set()
+    )  # on a very slow machine it may not have come that far
 
 
 def test_leaving_a_stream_cancels_the_engine(
@@ -213,7 +216,7 @@ def test_leaving_a_stream_cancels_the_engine(
     engine = WaitingEngine(written("hello"), 105)  # in the answer
     with live(engine).openai.chat.completions.create(**chat_body("wait"), stream=True) as stream:
         next(iter(stream))
-    assert engine.closed.wait(10)
+    assert engine.closed.wait(PATIENCE)
 
 
 def test_a_request_turned_away_is_tried_again_by_the_client(
@@ -228,7 +231,7 @@ def test_a_request_turned_away_is_tried_again_by_the_client(
         statuses.append(response.status_code)
         if response.status_code == 503:
             stream.close()
-            assert engine.closed.wait(10)
+            assert engine.closed.wait(PATIENCE)
 
     with (
         server.openai.chat.completions.create(**chat_body("wait"), stream=True) as stream,

@@ -14,6 +14,7 @@ from PIL import Image
 from safer_server.app import create_app
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.settings import Settings
+from waiting import PATIENCE
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 ADDRESS = "http://127.0.0.1:8000"
@@ -47,7 +48,7 @@ def test_python(address: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(address: str) -> None:
     script = "set -eu\n" + examples("sh").replace(ADDRESS, address)
-    done = subprocess.run(["/bin/sh"], input=script, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["/bin/sh"], input=script, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     signs = (
         "chat.completion",

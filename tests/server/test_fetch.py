@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from picture_host import AT, CA, LIMIT, NAME, Answer, fetch, picture_host, response, sending, server_tls
 from safer_server.errors import ApiError, InvalidRequestError, TooLargeError
+from waiting import PATIENCE
 
 FILE = b"not looked at here"
 
@@ -159,12 +160,12 @@ def test_a_flood_is_not_drunk(head: bytes) -> None:
         else:
             with pytest.raises(TooLargeError):
                 fetch(host.url(), f"{NAME}:{host.port}")
-        assert broken.wait(10)
+        assert broken.wait(PATIENCE)
     assert sent < 20_000_000
 
 
 def silent(connection: ssl.SSLSocket, over: threading.Event) -> None:
-    over.wait(10)
+    over.wait(PATIENCE)
 
 
 def trickling(connection: ssl.SSLSocket, over: threading.Event) -> None:

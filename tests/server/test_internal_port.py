@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from api_keys import bearer, entry, keys
+from ports import free_port
 from safer_server.settings import Settings
-from vllm_server import wait_for
+from waiting import PATIENCE, wait_for
 
 INTERNAL = "http://testserver:9100/metrics"
 KEYS = keys(entry("scraper", "metrics"), entry("user"))
@@ -62,16 +63,14 @@ def test_the_two_ports_must_differ() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_safer_serve_listens_on_both(workers: int, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        internal = probe.getsockname()[1]
+    internal = free_port()
     log = tmp_path / "log"
     command = [str(Path(sys.executable).with_name("safer")), "serve", "--engine", "scripted", "--port", "0"]
     variables = {"SAFER_INTERNAL_PORT": str(internal), "SAFER_WORKERS": str(workers)}
     with log.open("wb") as file:
         process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=file, stderr=file)
     try:
-        with httpx.Client(trust_env=False, timeout=25) as web:
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as web:
             wait_for(lambda: log.read_text().count("Application startup complete") == workers)
             public = next(port for port in re.findall(r"127\.0\.0\.1:(\d+)", log.read_text()) if port != str(internal))
             for _ in range(4 * workers):  # connections of their own, so that each worker is likely to be asked
@@ -83,7 +82,7 @@ def test_safer_serve_listens_on_both(workers: int, tmp_path: Path) -> None:
                 assert web.get(f"http://127.0.0.1:{public}/version", headers=alone).status_code == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(25)
+        process.wait(PATIENCE)
 
 
 def test_a_taken_internal_port_is_said_and_ends_the_server() -> None:
@@ -92,7 +91,9 @@ def test_a_taken_internal_port_is_said_and_ends_the_server() -> None:
         taken.listen()
         command = [str(Path(sys.executable).with_name("safer")), "serve", "--engine", "scripted", "--port", "0"]
         variables = {"SAFER_INTERNAL_PORT": str(taken.getsockname()[1])}
-        done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=PATIENCE
+        )
     assert done.returncode != 0
     assert "Address already in use" in done.stderr
     assert "Traceback" not in done.stderr

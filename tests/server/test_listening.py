@@ -2,14 +2,13 @@
 
 import http.client
 import ssl
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -19,7 +18,8 @@ from safer_server.cli import app as cli
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.settings import Settings
 from safer_server.workers import server_options
-from vllm_server import wait_for
+from threaded_server import serving_app
+from waiting import PATIENCE, wait_for
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,15 @@ class Listening:
 @pytest.fixture
 def listening(server_log: pytest.LogCaptureFixture) -> Iterator[Callable[..., Listening]]:
     """Start one: `listening(**settings)`."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    with ExitStack() as running:
 
-    def start(**given: Any) -> Listening:
-        settings = Settings(port=0, **given)
-        options = {**server_options(settings), "log_config": None}
-        server = uvicorn.Server(uvicorn.Config(create_app(settings, ScriptedEngine()), **options))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        wait_for(lambda: server.started)
-        return Listening(server.servers[0].sockets[0].getsockname()[1], server_log)
+        def start(**given: Any) -> Listening:
+            settings = Settings(port=0, **given)
+            options = {**server_options(settings), "log_config": None}
+            server = running.enter_context(serving_app(create_app(settings, ScriptedEngine()), **options))
+            return Listening(server.listener.getsockname()[1], server_log)
 
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
+        yield start
 
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
@@ -81,7 +73,7 @@ def test_only_a_trusted_proxy_says_who_the_client_is(
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own, which must not open what the settings close
     server = listening(trusted_proxies=trusted)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10, source_address=("127.0.0.2", 0))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE, source_address=("127.0.0.2", 0))
     connection.request("GET", "/healthz", headers=sent)
     assert connection.getresponse().status == 200
     connection.close()

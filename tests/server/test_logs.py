@@ -17,7 +17,7 @@ from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.intake import Intake
 from safer_server.logs import REQUEST, log_config
 from safer_server.settings import Settings
-from vllm_server import wait_for
+from waiting import wait_for
 
 CANARY = "canary-7f3a"
 ANSWER = "This is a scripted answer: no model was asked."

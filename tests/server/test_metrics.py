@@ -15,7 +15,7 @@ from safer_protocol.violation import Code
 from safer_server.engines.base import ConstraintMode
 from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.record import Failure, Outcome
-from vllm_server import wait_for
+from waiting import wait_for
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -16,6 +16,7 @@ from collector import collecting, texts
 from safer_server.app import create_app
 from safer_server.engines.scripted import ScriptedEngine
 from safer_server.settings import Settings
+from waiting import PATIENCE
 
 PATH = "/v1/chat/completions"
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -56,7 +57,7 @@ def test_requests_do_not_wait_for_a_receiver(
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             self.taking.set()
-            assert self.released.wait(60)
+            assert self.released.wait(PATIENCE)
             return super().export(spans)
 
     exporter = Hanging()
@@ -67,7 +68,7 @@ def test_requests_do_not_wait_for_a_receiver(
     client = in_process(tracing=True)
     for number in range(12):
         assert client.post(PATH, json=chat_body("hello")).json()["safer"]["outcome"] == "answered"
-        assert number or exporter.taking.wait(20)
+        assert number or exporter.taking.wait(PATIENCE)
     exporter.released.set()
 
 
@@ -84,4 +85,4 @@ def test_a_receiver_that_is_down_fails_no_request_and_does_not_keep_the_server(
         with TestClient(create_app(Settings(tracing=True), ScriptedEngine())) as client:
             assert client.post(PATH, json=chat_body("hello")).json()["safer"]["outcome"] == "answered"
             ended = time.perf_counter()
-        assert time.perf_counter() - ended < 15
+        assert time.perf_counter() - ended < 40

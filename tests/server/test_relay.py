@@ -18,6 +18,7 @@ from safer_server.ledger import REFUSED_TEXTS
 from safer_server.relay import MAX_CHARACTERS
 from safer_server.settings import Settings
 from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
+from waiting import PATIENCE
 from watching import WATCHING
 
 SAFE = "An answer in two parts."
@@ -256,7 +257,7 @@ def test_a_reply_that_does_not_end_fails_closed(ask: Ask, upstream: ScriptedUpst
     upstream.hang = True
     told = ask(settings={"request_seconds": 0.5})
     assert (told.safer["outcome"], told.safer["failure"]) == ("failed_closed", "timeout")
-    assert upstream.gone.wait(10)
+    assert upstream.gone.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("fault", ["long", "broken", "context"])
@@ -309,7 +310,7 @@ def test_a_client_that_goes_away_ends_the_upstreams_work(live: Callable[..., Any
         if chunk.choices[0].delta.content:
             break
     stream.close()
-    assert upstream.gone.wait(10)
+    assert upstream.gone.wait(PATIENCE)
 
 
 def test_settings_that_name_half_an_upstream_are_refused() -> None:

@@ -17,12 +17,10 @@ from safer_server.body import ClientLimits, read_body
 from safer_server.engines.base import EngineRequest, Piece
 from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.errors import SlowClientError
+from waiting import PATIENCE
 
 ANSWER = "This is a scripted answer: no model was asked."
-PATIENCE = 20
-"""Seconds until a test gives up on what it waits for."""
-
-SHORT = 0.3
+SHORT = 1
 """Seconds that the server gives its clients where a test has to see the end of it."""
 
 
@@ -79,7 +77,7 @@ def test_a_body_that_stops_is_a_408_and_the_end_of_the_connection(live: Callable
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in head.lower()
     error = json.loads(body)["error"]
-    assert (error["code"], error["message"]) == ("request_timeout", "Nothing more of the body came for 0.3 seconds.")
+    assert (error["code"], error["message"]) == ("request_timeout", "Nothing more of the body came for 1 seconds.")
     assert "scri" not in error["message"]
 
 
@@ -101,11 +99,11 @@ async def test_a_body_that_comes_slowly_but_comes_is_read() -> None:
     async def receive() -> dict[str, Any]:
         nonlocal parts
         parts -= 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         return {"type": "http.request", "body": b"x", "more_body": parts > 0}
 
     slow = Request({"type": "http", "headers": []}, receive)
-    assert await read_body(slow, ClientLimits(body_bytes=8, seconds=0.6)) == b"x" * 8
+    assert await read_body(slow, ClientLimits(body_bytes=8, seconds=2)) == b"x" * 8
     parts = 1_000
     with pytest.raises(SlowClientError):
         await read_body(Request({"type": "http", "headers": []}, receive), ClientLimits(body_bytes=9, seconds=0.01))
@@ -139,7 +137,7 @@ def test_a_client_that_never_reads_loses_its_stream_and_its_places(
         create = server.openai.with_options(api_key=key_of("alice"), max_retries=5).chat.completions.create
         assert create(**chat_body("hello")).safer["outcome"] == "answered"
         assert engine.cancelled == 1
-        said = "the client read nothing for 0.3 seconds [request_id=never-reads caller=alice]"
+        said = "the client read nothing for 1 seconds [request_id=never-reads caller=alice]"
         assert said in server_log.text
         assert "Traceback" not in server_log.text
         assert b"[DONE]" not in rest(opened)  # what was on its way, and the end

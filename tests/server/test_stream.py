@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from starlette.testclient import TestClient
 
 from safer_server.engines.scripted import ScriptedEngine, Take
+from waiting import PATIENCE
 from waiting_engine import WaitingEngine
 
 ANSWER = "This is a scripted answer: no model was asked."
@@ -161,11 +162,11 @@ def test_a_client_that_goes_away_cancels_generation(
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     body = json.dumps(chat_body("wait", stream=streamed))
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-    assert engine.began.wait(5)
+    assert engine.began.wait(PATIENCE)
     if streamed and at:
         with connection.getresponse() as response:
             assert response.readline().startswith(b"data: ")
     connection.close()
-    assert engine.closed.wait(5)
+    assert engine.closed.wait(PATIENCE)
     again = server.openai.chat.completions.create(**chat_body("hello"))
     assert again.safer["outcome"] == "answered"

@@ -32,7 +32,7 @@ from safer_server.settings import Settings
 from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
 from scripted_vllm import ScriptedVllm
 from spans import Collected, id_of
-from vllm_server import wait_for
+from waiting import PATIENCE, wait_for
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CANARY = "canary-7f3a"
@@ -349,10 +349,10 @@ def test_a_client_that_goes_away_is_no_error(
 ) -> None:
     engine = _Waiting(written("hello"))
     server = live(engine, tracing=True)
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
     body = json.dumps(chat_body(stream=stream))
     connection.request("POST", PATH, body, {"Content-Type": "application/json"})
-    assert engine.waits.wait(20)
+    assert engine.waits.wait(PATIENCE)
     assert connection.sock is not None
     connection.sock.close()
     connection.close()

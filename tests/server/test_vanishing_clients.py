@@ -15,7 +15,7 @@ import pytest
 
 from safer_server.engines.scripted import Take, table
 from server_load import CountingEngine, load_of
-from vllm_server import wait_for
+from waiting import PATIENCE, wait_for
 
 MESSAGES = [{"role": "user", "content": "wait"}]
 BODIES: list[tuple[str, dict[str, Any]]] = [
@@ -58,7 +58,7 @@ def test_a_client_that_breaks_off_leaves_nothing_behind(
     for path, body in BODIES:
         whole = request(path, body)
         for sent in (0, 20, whole.index(b"\r\n\r\n") + 4, len(whole) - 5, len(whole)):
-            with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+            with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as connection:
                 connection.sendall(whole[:sent])
                 if sent == len(whole):
                     wait_for(lambda: engine.running)
@@ -77,7 +77,7 @@ def test_a_client_that_breaks_off_leaves_nothing_behind(
 def test_requests_that_are_sent_at_once_are_answered_in_their_order(live: Callable[..., Any]) -> None:
     url = httpx.URL(live().url)
     texts = ["hello", "steal", "hello", "weapon"]
-    with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as connection:
         connection.sendall(b"".join(request("/v1/moderations", {"input": text}) for text in texts))
         flagged = []
         for _ in texts:
@@ -92,7 +92,7 @@ def test_many_silent_connections_keep_nobody_out(live: Callable[..., Any]) -> No
     url = httpx.URL(server.url)
     with ExitStack() as stack:
         for number in range(200):
-            connection = stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=10))
+            connection = stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=PATIENCE))
             connection.sendall(b"POST /v1/checks HT"[: number % 18])
         for _ in range(10):
             assert server.openai.moderations.create(input="hello").results

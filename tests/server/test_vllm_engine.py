@@ -49,6 +49,7 @@ from scripted_vllm import (
     tokens,
     written,
 )
+from waiting import PATIENCE
 
 TOOLKIT = default_toolkit()
 ASKED = (Turn("user", ("hello",)),)
@@ -412,7 +413,7 @@ def test_closing_the_stream_reaches_vllm(serve: Serve) -> None:
             stream = engine.stream(EngineRequest(ASKED))
             await anext(stream)
             await stream.aclose()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while vllm.abandoned == 0:
                     await asyncio.sleep(0.01)
 
@@ -424,7 +425,7 @@ def test_a_replica_comes_and_goes_with_its_canary(serve: Serve) -> None:
     vllm = serve(canary=ignoring)
 
     async def until(engine: VllmEngine, up: bool) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while engine.replicas()[0].up is not up:
                 await asyncio.sleep(0.01)
 
@@ -453,7 +454,7 @@ def test_a_replica_that_stays_out_is_not_pestered(serve: Serve) -> None:
     async def run() -> None:
         async with Running(vllm, modes=[ConstraintMode.MACHINE]) as engine:
             await engine.start()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while vllm.canaries < 3:
                     await asyncio.sleep(0.01)
 

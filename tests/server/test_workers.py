@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,22 +27,14 @@ from certificates import make_certificate
 from safer_server.cli import app
 from safer_server.settings import Settings
 from safer_server.workers import Supervisor
+from waiting import PATIENCE, wait_for
 
 SAFER = [str(Path(sys.executable).with_name("safer"))]
 GATED = [sys.executable, str(Path(__file__).parents[1] / "support" / "gated_server.py")]
-PATIENCE = 25
-"""Seconds until a test gives up on what it waits for."""
 
 
 def user(content: str) -> ChatCompletionUserMessageParam:
     return {"role": "user", "content": content}
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A guard before vLLM servers: the app in a thread, on loopback, with the official client."""
 
-import threading
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from io import BytesIO
 from typing import Any
 
 import httpx
-import uvicorn
 from openai import OpenAI
 from PIL import Image, ImageDraw, ImageFont
 
@@ -20,10 +18,8 @@ from safer_server.app import create_app
 from safer_server.engines.table import open_engine
 from safer_server.policies import Policies, load_policies
 from safer_server.settings import Settings
-from vllm_server import wait_for
-
-PATIENCE = 60
-"""Seconds until a test gives up on a reply."""
+from threaded_server import serving_app
+from waiting import PATIENCE, wait_for
 
 
 @dataclass(frozen=True)
@@ -108,18 +104,9 @@ def guard_of(settings: Settings) -> Iterator[GuardServer]:
     """Run a guard with the engine that the settings name."""
     policies = load_policies(settings.policies, default_toolkit())
     app = create_app(settings, open_engine(settings, policies), policies)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        with (
-            httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as web,
-            OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as openai,
-        ):
-            yield GuardServer(url, web, openai, policies)
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
-    assert not thread.is_alive()
+    with (
+        serving_app(app, lifespan="on", timeout_graceful_shutdown=5) as server,
+        httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as web,
+        OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as openai,
+    ):
+        yield GuardServer(server.url, web, openai, policies)

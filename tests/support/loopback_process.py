@@ -2,29 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
-def wait_for(holds: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something holds; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from ports import free_port
+from waiting import PATIENCE, wait_for
 
 
 class LoopbackProcess:
@@ -44,13 +29,13 @@ class LoopbackProcess:
                 start_new_session=True,
             )
 
-    def wait(self, path: str, seconds: float = 60) -> None:
+    def wait(self, path: str, seconds: float = PATIENCE) -> None:
         """Wait until a GET of `path` succeeds."""
 
         def answers() -> bool:
             assert self._process.poll() is None, self._log.read_text()[-4000:]
             try:
-                with urllib.request.urlopen(self.url + path, timeout=2):
+                with urllib.request.urlopen(self.url + path, timeout=5):
                     return True
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 return False
@@ -59,7 +44,7 @@ class LoopbackProcess:
 
     def get(self, path: str) -> str:
         """Read what a path answers."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as response:
             text: str = response.read().decode()
             return text
 

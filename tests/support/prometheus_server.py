@@ -1,7 +1,6 @@
 """A real Prometheus on loopback, with the project's own configuration and rules, for targets that a test names."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ import pytest
 import yaml
 
 from monitoring import PROMETHEUS
-from vllm_server import wait_for
+from ports import free_port
+from waiting import PATIENCE, wait_for
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,12 @@ def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [program, "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
-        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=30) as web:
+        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE) as web:
 
             def is_ready() -> bool:
                 assert process.poll() is None, (folder / "prometheus.log").read_text()[-2000:]

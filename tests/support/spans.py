@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from vllm_server import wait_for
+from waiting import wait_for
 
 
 def id_of(span: ReadableSpan) -> int:

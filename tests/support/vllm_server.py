@@ -2,17 +2,17 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
+from ports import free_port
 from safer_server.settings import PACKAGED_CHECKPOINT
+from waiting import PATIENCE, wait_for
 
 START_SECONDS = 600
 """Time to load: 20 s on a quiet machine, minutes on a very busy one."""
@@ -37,22 +37,12 @@ STOCK = (
 )
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something holds; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 class VllmServer:
     """One vLLM server on a port of its own, which it keeps when it is started again."""
 
     def __init__(self, folder: Path, command: Sequence[str] = CONSTRAINED, arguments: Sequence[str] = ()) -> None:
         """Start it; its log is a file in the folder."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.log = folder / f"{self._port}.log"
         self._command = [*command, "--port", str(self._port), *SMALL, *arguments]
@@ -71,7 +61,7 @@ class VllmServer:
         def answers() -> bool:
             assert self.is_running, self.log.read_text()[-4000:]
             try:
-                return httpx.get(f"{self.url}/health", timeout=1, trust_env=False).is_success
+                return httpx.get(f"{self.url}/health", timeout=5, trust_env=False).is_success
             except httpx.TransportError:
                 return False
 
@@ -106,6 +96,6 @@ class VllmServer:
 
     def metric(self, name: str, engine: str = "") -> float:
         """Read the sum of a metric over its series, or over those of one engine."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30, trust_env=False).text
+        text = httpx.get(f"{self.url}/metrics", timeout=PATIENCE, trust_env=False).text
         series = [line for line in text.splitlines() if line.startswith(f'{name}{{engine="{engine}')]
         return sum(float(line.rpartition(" ")[2]) for line in series)

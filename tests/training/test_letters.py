@@ -26,7 +26,7 @@ from safer_training.letters import (
 from safer_training.render import draw
 
 TEXTS = ("How do I bake bread at home?", "Steps to repair a bicycle.")
-RECIPE = LettersRecipe(steps=12, cells=60, warmup=2, save_every=6)
+RECIPE = LettersRecipe(steps=4, cells=60, warmup=2, save_every=2)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tower: Any, tmp_path: Pa
     whole = {name: value.clone() for name, value in tower.state_dict().items()}
     tower.load_state_dict(start)
     with pytest.raises(_StoppedError):
-        train_letters(tower, TEXTS, tmp_path / "parts", RECIPE, on_step=_stop_at(9))
+        train_letters(tower, TEXTS, tmp_path / "parts", RECIPE, on_step=_stop_at(3))
     train_letters(tower, TEXTS, tmp_path / "parts", RECIPE)
     for name, value in tower.state_dict().items():
         torch.testing.assert_close(value, whole[name])
@@ -105,11 +105,11 @@ def test_weights_are_named_as_in_the_checkpoint(tower: Any, tmp_path: Path) -> N
 
 
 def test_batches_are_the_same_whenever_they_are_drawn() -> None:
-    late = next(iter(PictureStream(TEXTS, (), RECIPE, first=5)))
+    late = next(iter(PictureStream(TEXTS, (), RECIPE, first=3)))
     all_of_them = list(PictureStream(TEXTS, (), RECIPE))
     assert len(all_of_them) == RECIPE.steps
-    assert torch.equal(late.pixels, all_of_them[5].pixels)
-    assert torch.equal(late.codes, all_of_them[5].codes)
+    assert torch.equal(late.pixels, all_of_them[3].pixels)
+    assert torch.equal(late.codes, all_of_them[3].codes)
 
 
 def test_an_untrained_tower_reads_nothing(tower: Any) -> None:

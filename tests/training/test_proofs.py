@@ -14,12 +14,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from loopback_process import free_port, wait_for
+from ports import free_port
 from safer_protocol.toolkit import Toolkit
 from safer_training.curriculum import section, train_stage
 from safer_training.recipe import Curriculum, Lora
 from safer_training.stage import steps_done
 from small_data import build_folder
+from waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,12 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from guard_server import PATIENCE, user
+from guard_server import user
 from safer_protocol.policy import PolicyFile, apply_policy
 from safer_protocol.text import parse
 from safer_protocol.toolkit import default_toolkit
 from safer_protocol.verify import verify
 from vllm_server import VllmServer
+from waiting import PATIENCE
 
 TOOLKIT = default_toolkit()
 SHORT = apply_policy(PolicyFile(name="short", topologies=("linear",)), TOOLKIT)  # type: ignore[arg-type]

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from openai import APIError
 
-from guard_server import PATIENCE, GuardServer, guard_before, user
-from vllm_server import CONSTRAINED, START_SECONDS, VllmServer, wait_for
+from guard_server import GuardServer, guard_before, user
+from vllm_server import CONSTRAINED, START_SECONDS, VllmServer
+from waiting import PATIENCE, wait_for
 
 QUESTION = "How do I bake bread at home?"
 STREAMS = 6
+LONG = 2000
+"""Tokens of an answer that is still being written when harm is done: many seconds on any machine."""
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,8 @@ def spare(victim: VllmServer) -> VllmServer:
 
 @pytest.fixture
 def relying(spare: VllmServer) -> Iterator[GuardServer]:
-    """A guard that has no other server."""
-    with guard_before([spare.url], next_token_seconds=3, canary_seconds=2) as guard:
+    """A guard that has no other server; a token may take a while on a busy machine."""
+    with guard_before([spare.url], next_token_seconds=15, canary_seconds=2, answer_tokens=LONG) as guard:
         yield guard.wait()
 
 
@@ -91,6 +94,10 @@ def streaming(guard: GuardServer) -> Iterator[list[Streamed]]:
             future.result(PATIENCE)
 
 
+def check_a_short_reply(guard: GuardServer) -> None:
+    guard.check(guard.create(QUESTION, max_tokens=100))
+
+
 def is_refused_for_now(guard: GuardServer) -> bool:
     response = guard.web.post("/v1/chat/completions", json={"model": "tiny", "messages": [user(QUESTION)]})
     return response.status_code == 503 and response.json()["error"]["code"] == "guard_unavailable"
@@ -101,13 +108,13 @@ def test_a_client_that_goes_away_stops_vllm(spare: VllmServer, relying: GuardSer
     streams = [relying.create(QUESTION, stream=True, temperature=1.0, seed=seed) for seed in range(STREAMS)]
     for stream in streams:
         next(iter(stream))
-    assert spare.metric("vllm:num_requests_running") > 0
+    wait_for(lambda: spare.metric("vllm:num_requests_running") > 0, PATIENCE)
     for stream in streams:
         stream.close()
-    wait_for(lambda: spare.metric("vllm:num_requests_running") == 0)
+    wait_for(lambda: spare.metric("vllm:num_requests_running") == 0, PATIENCE)
     assert spare.metric("vllm:num_requests_waiting") == 0
     assert spare.metric("vllm:request_success_total") - succeeded < STREAMS
-    relying.check(relying.create(QUESTION))
+    check_a_short_reply(relying)
 
 
 def test_a_server_that_hangs_in_mid_stream_costs_its_replies_and_takes_part_again(
@@ -121,11 +128,11 @@ def test_a_server_that_hangs_in_mid_stream_costs_its_replies_and_takes_part_agai
     assert relying.replica_states() == {"0": (False, None)}
     assert is_refused_for_now(relying)
     spare.signal(signal.SIGCONT)
-    relying.check(relying.wait().create(QUESTION))
+    check_a_short_reply(relying.wait())
 
 
 def test_another_server_answers_for_one_that_hangs_before_it_begins(spare: VllmServer, vllm: VllmServer) -> None:
-    with guard_before([spare.url, vllm.url], first_token_seconds=5) as guard:
+    with guard_before([spare.url, vllm.url], first_token_seconds=15) as guard:
         wait_for(lambda: all(up for up, _ in guard.replica_states().values()), PATIENCE)
         guard.wait()
         spare.signal(signal.SIGSTOP)
@@ -148,13 +155,13 @@ def test_a_server_that_dies_in_mid_stream_costs_its_replies_and_is_taken_back(
         stream.check_failed_closed()
     assert any(stream.error for stream in streams)
     assert relying.metric('safer_failed_closed_total{reason="engine_fault"}') == STREAMS
-    wait_for(lambda: not relying.is_ready())
+    wait_for(lambda: not relying.is_ready(), PATIENCE)
     assert is_refused_for_now(relying)
     assert relying.metric('safer_engine_up{replica="0"}') == 0
 
     spare.start()
     spare.wait()
-    relying.check(relying.wait(START_SECONDS).create(QUESTION))
+    check_a_short_reply(relying.wait(START_SECONDS))
 
 
 def test_one_of_two_servers_dies_under_load(spare: VllmServer, vllm: VllmServer) -> None:

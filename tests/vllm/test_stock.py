@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from guard_server import PATIENCE, guard_before, shown, user
-from vllm_server import STOCK, VllmServer, wait_for
+from guard_server import guard_before, shown, user
+from vllm_server import STOCK, VllmServer
+from waiting import PATIENCE, wait_for
 
 QUESTION = "How do I bake bread at home?"
 

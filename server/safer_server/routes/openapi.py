@@ -1,6 +1,8 @@
 """`GET /openapi.json`."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -12,10 +14,13 @@ from safer_server.openapi import document
 def openapi_router(routes: Sequence[BaseRoute]) -> APIRouter:
     """Serve the description of all routes, this one left out."""
     router = APIRouter()
-    written = document(routes)
+
+    @cache
+    def written() -> dict[str, Any]:
+        return document(routes)
 
     @router.get("/openapi.json", include_in_schema=False)
-    async def get_openapi() -> JSONResponse:
-        return JSONResponse(written)
+    def get_openapi() -> JSONResponse:  # in a thread: the first time takes a while
+        return JSONResponse(written())
 
     return router
