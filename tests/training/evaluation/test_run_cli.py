@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from loopback_process import wait_for
 from safer_training.evaluation.cli import evaluation
 from safer_training.evaluation.lines import read_lines
 from safer_training.evaluation.replies import Reply
 from safer_training.evaluation.targets import client
 from scripted_endpoint import HANG_UP, Fault, Reaction, Said, ScriptedEndpoint, serving
 from small_suite import write_suite
+from waiting import wait_for
 
 RUN = CliRunner()
 PLAIN = {"COLUMNS": "400", "NO_COLOR": "1"}
