@@ -121,7 +121,9 @@ def corrupted(text: str, chance: random.Random) -> str:
             return text[: word.start()] + chance.choice(family) + text[word.end() :]
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(reply=replies(TOOLKIT), chance=st.randoms(use_true_random=False), ordered=st.integers(0, 3))
 def test_all_agree_on_replies_and_corrupted_ones(
     start: dict[Dialect, Start], machine: Machine, tokenizer: Any, reply: Reply, chance: random.Random, ordered: int
