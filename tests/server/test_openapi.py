@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from safer_server.openapi import document
 from safer_server.settings import Settings
 
 APP = create_app(Settings(), ScriptedEngine(model="tiny"))
+"""Schemathesis starts it with its first request, and stops it with the process: other tests start apps of their own."""
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 DOCUMENT: dict[str, Any] = SCHEMA.raw_schema
 POSTS = {path: item["post"] for path, item in DOCUMENT["paths"].items() if "post" in item}
@@ -50,29 +52,27 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_every_body_has_a_schema_with_an_example_that_works(path: str) -> None:
+def test_every_body_has_a_schema_with_an_example_that_works(path: str, in_process: Callable[..., TestClient]) -> None:
     body = POSTS[path]["requestBody"]["content"]["application/json"]["schema"]
     schema = {**body, "components": DOCUMENT["components"]}
     (example,) = body["examples"]
     assert validator_for(schema).is_valid(example)
     assert not validator_for(schema).is_valid([])
-    with TestClient(APP) as client:
-        told = client.post(path, json=example)
+    told = in_process(ScriptedEngine(model="tiny")).post(path, json=example)
     assert told.status_code == 200
     answer = POSTS[path]["responses"]["200"]["content"]["application/json"]["schema"]
     assert validator_for({**answer, "components": DOCUMENT["components"]}).is_valid(told.json())
     assert told.json().get("valid", True)
 
 
-def test_a_stream_says_what_its_events_are() -> None:
+def test_a_stream_says_what_its_events_are(in_process: Callable[..., TestClient]) -> None:
     content = POSTS["/v1/chat/completions"]["responses"]["200"]["content"]
     schema = content["text/event-stream"]["itemSchema"]["properties"]["data"]["anyOf"][0]["contentSchema"]["anyOf"][0]
     validator = validator_for({**schema, "components": DOCUMENT["components"]})
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": True}
-    with TestClient(APP) as client:
-        frames = client.post(
-            "/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}}
-        ).text.split("\n\n")
+    client = in_process(ScriptedEngine(model="tiny"))
+    told = client.post("/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}})
+    frames = told.text.split("\n\n")
     assert len(frames) > 10
     assert all(validator.is_valid(json.loads(frame.removeprefix("data: "))) for frame in frames[:-2])
 
@@ -81,6 +81,6 @@ def test_writing_it_changes_nothing() -> None:
     assert document(APP.routes) == document(APP.routes) == DOCUMENT
 
 
-def test_nothing_is_loaded_from_elsewhere() -> None:
-    with TestClient(APP) as client:
-        assert {client.get(path).status_code for path in ("/docs", "/redoc", "/docs/oauth2-redirect")} == {404}
+def test_nothing_is_loaded_from_elsewhere(in_process: Callable[..., TestClient]) -> None:
+    client = in_process()
+    assert {client.get(path).status_code for path in ("/docs", "/redoc", "/docs/oauth2-redirect")} == {404}
