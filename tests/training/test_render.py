@@ -13,7 +13,7 @@ from safer_training.render import Fonts, draw, final_size, font_files, scene, wi
 TEXT = "Steps to repair an old bicycle at home."
 
 
-@pytest.mark.parametrize("fonts", ["easy", "seen", "unseen"])
+@pytest.mark.parametrize("fonts", ["easy", "seen", "framed", "unseen"])
 @pytest.mark.parametrize("seed", range(12))
 def test_cells_in_raster_order_read_as_the_text(seed: int, fonts: Fonts) -> None:
     picture = draw(TEXT, Random(seed), fonts)
@@ -59,6 +59,7 @@ def test_the_same_seed_draws_the_same_picture() -> None:
 
 
 def test_fonts_kept_for_evaluation_are_not_drawn_with() -> None:
+    assert font_files("framed") == font_files("seen")
     assert not {path for family in font_files("seen") for path in family} & {p for f in font_files("unseen") for p in f}
 
 

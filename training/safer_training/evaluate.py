@@ -33,7 +33,8 @@ ASK_PHOTO = "Describe this picture."
 DRAWN: dict[str, Fonts] = {
     "drawn, plain typewriter": "easy",
     "drawn, seen fonts and layouts": "seen",
-    "drawn, unseen font and layout": "unseen",
+    "drawn, seen fonts in an unseen layout": "framed",
+    "drawn, unseen fonts": "unseen",
 }
 Conversation = tuple[Turn, ...]
 

@@ -39,7 +39,7 @@ OFTEN = ("FreeMono", "CourierPrime", "LiberationMono", "DejaVuSansMono")
 Layout = Literal["plain", "centred", "lined", "side", "framed"]
 SEEN_LAYOUTS: tuple[Layout, ...] = ("plain", "plain", "plain", "centred", "lined", "side")
 UNSEEN_LAYOUT: Layout = "framed"
-Fonts = Literal["easy", "seen", "unseen"]
+Fonts = Literal["easy", "seen", "framed", "unseen"]
 _STYLES = frozenset(
     (
         *("", "Regular", "Book", "Medium", "Semibold", "Bold", "ExtraBold", "Black", "Light", "Italic", "Oblique"),
@@ -77,7 +77,7 @@ def font_files(fonts: Fonts = "seen") -> tuple[tuple[Path, ...], ...]:
         style = path.stem.replace(" ", "").replace("_", "-").removeprefix(str(family)).strip("-")
         if family is None or style not in _STYLES:
             continue
-        if fonts == ("unseen" if family in UNSEEN_FAMILIES else "seen") or (fonts == "easy" and family in OFTEN):
+        if (fonts == "unseen") == (family in UNSEEN_FAMILIES) and (fonts != "easy" or family in OFTEN):
             files.setdefault(family, []).append(path)
     weighted = [family for family in sorted(files) for _ in range(4 if family in OFTEN else 1)]
     return tuple(tuple(files[family]) for family in weighted)
@@ -96,8 +96,8 @@ def load_font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:
 def draw(text: str, rng: Random, fonts: Fonts = "seen", large: bool | None = None) -> Picture:
     """Draws `text` in a random font, size, layout, colour and quality.
 
-    "easy" means black text on white in typewriter fonts; "unseen" takes the fonts and layout kept for evaluation. `large` says
-    whether the canvas is as large as the model takes it; it is left to chance where it is None.
+    "easy" means black text on white in typewriter fonts; "framed" takes the layout that is kept for evaluation, "unseen" the fonts,
+    too. `large` says whether the canvas is as large as the model takes it; where it is None that is left to chance.
     """
     families = font_files(fonts)
     path = rng.choice(rng.choice(families)) if families else None
@@ -125,6 +125,8 @@ def _layout(rng: Random, fonts: Fonts) -> Layout:
             return "plain"
         case "seen":
             return rng.choice(SEEN_LAYOUTS)
+        case "framed":
+            return UNSEEN_LAYOUT
         case "unseen":
             return rng.choice((UNSEEN_LAYOUT, "plain", "centred"))
 
