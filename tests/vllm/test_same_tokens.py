@@ -31,7 +31,7 @@ REQUESTS = [EngineRequest(turns, constraint=Constraint(depth)) for turns in ASKE
 async def texts_of(engine: Engine) -> list[str]:
     await engine.start()
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             while not engine.replicas()[0].up:
                 await asyncio.sleep(0.05)
             return ["".join([piece.text async for piece in engine.stream(request)]) for request in REQUESTS]
