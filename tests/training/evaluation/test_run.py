@@ -140,6 +140,7 @@ def test_an_interrupted_run_keeps_what_was_replied(tmp_path: Path) -> None:
     assert len(kept(tmp_path)) == 40
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_target_that_computes_without_a_pause_can_be_interrupted(tmp_path: Path) -> None:
     class Busy(Parrot):
         async def reply(self, batch: Sequence[Question]) -> Sequence[Reply]:

@@ -17,7 +17,7 @@ from safer_training.evaluation.replies import Reply
 from safer_training.evaluation.targets import client
 from scripted_endpoint import HANG_UP, Fault, Reaction, Said, ScriptedEndpoint, serving
 from small_suite import write_suite
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 RUN = CliRunner()
 PLAIN = {"COLUMNS": "400", "NO_COLOR": "1"}
@@ -144,6 +144,7 @@ def test_another_run_in_the_folder_is_left_alone(suite: Path, out: Path) -> None
     assert (out / "replies.jsonl").read_bytes() == before
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, kill: signal.Signals) -> None:
     import threading
@@ -153,7 +154,7 @@ def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, ki
     def script(body: dict[str, Any]) -> Reaction:
         asked.append(body)
         if len(asked) > 9:
-            may_go_on.wait(30)
+            may_go_on.wait(PATIENCE)
         return Said("Fold it.")
 
     command = [
@@ -170,7 +171,7 @@ def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, ki
         )
         wait_for(lambda: len(asked) == 12)
         process.send_signal(kill)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=PATIENCE)[1]
         may_go_on.set()
         assert process.returncode == (130 if kill is signal.SIGINT else -kill)
         assert ("stopped; what was replied is kept" in said) is (kill is signal.SIGINT)
