@@ -12,9 +12,10 @@ from torch import nn
 from safer_protocol.prompt import ImagePart, Turn
 from safer_protocol.toolkit import Toolkit, default_toolkit
 from safer_protocol.verify import verify
-from safer_training.checkpoint import MAX_PIXELS, build, image_processor, load
+from safer_training.checkpoint import MAX_PIXELS, build, image_processor, load, save
 from safer_training.collate import Collator
 from safer_training.errors import ProtocolMismatchError, RecipeError
+from safer_training.prompts import PromptProcessor
 from safer_training.recipe import RECIPES, Recipe, read_recipe
 from safer_training.replies import Writer
 from safer_training.rows import Row
@@ -143,6 +144,14 @@ def test_a_checkpoint_of_another_protocol_is_refused(tmp_path: Path, untrained: 
 def test_a_folder_without_a_stamp_is_refused(tmp_path: Path, toolkit: Toolkit) -> None:
     with pytest.raises(ProtocolMismatchError, match=r"safer\.json"):
         load(tmp_path, toolkit)
+
+
+def test_a_checkpoint_names_no_processor_of_ours(tmp_path: Path, untrained: Path, toolkit: Toolkit) -> None:
+    model, tokenizer, stamp = load(untrained, toolkit)
+    PromptProcessor(image_processor(), tokenizer, chat_template=tokenizer.chat_template).save_pretrained(tmp_path)
+    assert "PromptProcessor" in (tmp_path / "tokenizer_config.json").read_text()
+    save(tmp_path / "out", model, tokenizer, stamp)
+    assert "PromptProcessor" not in (tmp_path / "out" / "tokenizer_config.json").read_text()
 
 
 def test_a_checkpoint_is_not_built_over_another(untrained: Path, toolkit: Toolkit) -> None:

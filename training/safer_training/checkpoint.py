@@ -133,6 +133,8 @@ def save(directory: Path, model: Any, tokenizer: Any, stamp: Stamp, processor: A
 
     directory.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(directory)
+    # Saving while training names the processor there, which whoever loads the checkpoint does not have.
+    tokenizer._set_processor_class(None)
     tokenizer.save_pretrained(directory)
     (processor or image_processor()).save_pretrained(directory)
     stamp.write(directory)
