@@ -38,8 +38,10 @@ def spare(victim: VllmServer) -> VllmServer:
 
 @pytest.fixture
 def relying(spare: VllmServer) -> Iterator[GuardServer]:
-    """A guard that has no other server; a token may take a while on a busy machine."""
-    with guard_before([spare.url], next_token_seconds=15, canary_seconds=2, answer_tokens=LONG) as guard:
+    """A guard that has no other server; a connection or a token may take a while on a busy machine."""
+    with guard_before(
+        [spare.url], connect_seconds=15, next_token_seconds=15, canary_seconds=2, answer_tokens=LONG
+    ) as guard:
         yield guard.wait()
 
 
