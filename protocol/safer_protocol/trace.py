@@ -32,3 +32,9 @@ class Standing:
             risk if isinstance(risk, str) and risk in tuple(Risk) else self.risk,
             category if isinstance(category, str) else self.category,
         )
+
+
+def score_of(trace: Trace) -> float | None:
+    """Return the last score that came with a level, from 0 to 1; None where there is none."""
+    scores = [call.fields.get("score") for call in trace if RISK_KEY in call.fields]
+    return next((points / 100 for points in reversed(scores) if isinstance(points, int)), None)

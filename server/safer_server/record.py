@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import Literal
 
 from safer_protocol.categories import NO_HAZARD
@@ -9,8 +10,7 @@ from safer_protocol.decision import Decision
 from safer_protocol.plan import Plan
 from safer_protocol.policy import Enforcement, Policy
 from safer_protocol.receipt import Receipt
-from safer_protocol.tools import RISK_KEY
-from safer_protocol.trace import Standing, Trace
+from safer_protocol.trace import Standing, Trace, score_of
 from safer_protocol.verify import Report
 from safer_server.case import Coverage, Modality, Subject
 from safer_server.engines.base import Origin
@@ -141,13 +141,8 @@ def outcome_of(decision: Decision, enforcement: Enforcement = "enforce") -> Outc
 
 def finding_of(plan: Plan, trace: Trace) -> Finding:
     """Read category, risk and score in force at the end of a valid trace: the plan's guess, unless a call replaced it."""
-    standing, score = Standing(plan.risk, plan.category), None
-    for call in trace:
-        standing = standing.after(call)
-        points = call.fields.get("score")
-        if RISK_KEY in call.fields and isinstance(points, int):
-            score = points / 100
-    return Finding(standing.category, standing.risk, None if standing.category == NO_HAZARD else score)
+    standing = reduce(Standing.after, trace, Standing(plan.risk, plan.category))
+    return Finding(standing.category, standing.risk, None if standing.category == NO_HAZARD else score_of(trace))
 
 
 class BrokenReplyError(Exception):

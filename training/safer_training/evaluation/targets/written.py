@@ -1,13 +1,13 @@
 """Replies that are one text: the wire form of the protocol, or a model's free words with or without its thinking."""
 
+from functools import reduce
 from typing import Any
 
 from safer_protocol.decision import Decision, Risk
 from safer_protocol.plan import Plan
 from safer_protocol.text import ANSWER_CLOSE, ANSWER_OPEN, PLAN_OPEN, parse
 from safer_protocol.toolkit import Toolkit
-from safer_protocol.tools import RISK_KEY
-from safer_protocol.trace import Standing, Trace
+from safer_protocol.trace import Standing, Trace, score_of
 from safer_protocol.verify import verify
 from safer_training.evaluation.declining import decision_of
 
@@ -60,12 +60,8 @@ def split_thinking(content: str) -> tuple[str, str]:
 
 def risk_of(plan: Plan, trace: Trace) -> float:
     """How harmful a trace holds the request to be: the last score that came with a level, else the risk in force, in five steps."""
-    standing, score = Standing(plan.risk, plan.category), None
-    for call in trace:
-        standing = standing.after(call)
-        points = call.fields.get("score")
-        if RISK_KEY in call.fields and isinstance(points, int):
-            score = points / 100
+    score = score_of(trace)
     if score is not None:
         return score
+    standing = reduce(Standing.after, trace, Standing(plan.risk, plan.category))
     return _RISKS[Risk(standing.risk)] if standing.risk in tuple(Risk) else 0.0
