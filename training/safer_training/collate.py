@@ -189,11 +189,8 @@ class Collator:
         """Return cell number and token ids of every word, without case and marks, as within a line of text."""
         cells = picture if isinstance(picture, Cells) else picture.cells
         plain = [(cell, word.lower().strip(_MARKS)) for cell, word in cells.words]
-        encode = self.tokenizer
-        return DrawnWords(
-            len(cells.codes),
-            [(cell, encode(f" {word}", add_special_tokens=False).input_ids) for cell, word in plain if word],
-        )
+        named = [(cell, self.tokenizer.encode(f" {word}", add_special_tokens=False)) for cell, word in plain if word]
+        return DrawnWords(len(cells.codes), named)
 
     def _manner(self, rng: Random) -> Manner:
         recipe = self.recipe

@@ -160,13 +160,13 @@ class WeightedTrainer(Resumable, SFTTrainer):  # type: ignore[misc]
             **inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1, output_hidden_states=words is not None
         )
         loss = weighted_loss(outputs.logits[:, :-1], labels, weights, num_items_in_batch)
+        loss = loss * self.accelerator.num_processes
         if words is not None:
             loss = loss + self.words_weight * word_loss(
                 nn.Sequential(model.model.language_model.norm, model.lm_head),
                 outputs.hidden_states[SPELLING_LAYERS],
                 words,
             )
-        loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def _spelling_loss(self, model: Any, inputs: Any) -> Tensor:
