@@ -33,6 +33,7 @@ from safer_server.readiness import Readiness
 from safer_server.relay import Relay
 from safer_server.routes.chat import chat_router
 from safer_server.routes.checks import checks_router
+from safer_server.routes.console import console_router
 from safer_server.routes.health import health_router
 from safer_server.routes.internal import routes_on
 from safer_server.routes.metrics import metrics_router
@@ -113,11 +114,13 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     app.include_router(protocol_router(policies, settings.client_seconds), dependencies=chat)
     app.include_router(health_router(readiness, engine, policies))  # public
     if audit is not None:
-        app.include_router(traces_router(audit.store), dependencies=[access.require(Scope.AUDIT)])
+        app.include_router(traces_router(audit.store, internal), dependencies=[access.require(Scope.AUDIT)])
         app.include_router(receipt_keys_router(audit))  # public
     if settings.metrics:
         app.include_router(metrics_router(metrics, internal), dependencies=[access.require(Scope.METRICS)])
     app.include_router(openapi_router(app.routes))  # public
+    if settings.console:
+        app.include_router(console_router(internal))  # public
     return app
 
 

@@ -27,7 +27,10 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     internal_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Second port, which alone serves /metrics; none: the first one does."
+        default=None,
+        ge=1,
+        le=65535,
+        description="Second port, which alone serves the console, /v1/traces and /metrics; none: the first one does.",
     )
     workers: int = Field(default=1, ge=1, description="Server processes that share the port, each with its own engine.")
     log_level: LogLevel = Field(default="info", description="Least severe log line that is written.")
@@ -128,6 +131,7 @@ class Settings(BaseSettings):
         description="Networks where these hosts may be beside public addresses, such as 10.1.0.0/16; a JSON list.",
     )
     image_seconds: float = Field(default=5.0, gt=0, description="Longest time to fetch one picture.")
+    console: bool = Field(default=True, description="Serve the console under /.")
     metrics: bool = Field(default=True, description="Serve Prometheus metrics under /metrics.")
     tracing: bool = Field(
         default=False, description="Send OpenTelemetry traces by OTLP over HTTP; the OTEL_ variables say where to."

@@ -1,4 +1,4 @@
-"""The internal port: the metrics are there alone, whatever a caller says, in one process and in several."""
+"""The internal port: console, audit log and metrics are there alone, whatever a caller says, in one process and in several."""
 
 import os
 import re
@@ -48,6 +48,14 @@ def test_the_internal_port_asks_for_keys_as_well(
 ) -> None:
     client = in_process(internal_port=9100, keys=KEYS)
     assert client.get(INTERNAL, headers=bearer(key) if key else {}).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/", "/console/console.js", "/v1/traces", "/v1/traces/tr_0", "/metrics"])
+def test_what_operators_read_is_on_the_internal_port_alone(in_process: Callable[..., TestClient], path: str) -> None:
+    client = in_process(internal_port=9100)
+    assert client.get(path).json()["error"]["code"] == "not_found"
+    there = client.get(f"http://testserver:9100{path}")
+    assert there.status_code == 200 or there.json()["error"]["code"] in ("trace_not_found", "audit_unavailable")
 
 
 def test_everything_else_is_on_both_ports(in_process: Callable[..., TestClient]) -> None:

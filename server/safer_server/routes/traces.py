@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -98,9 +99,9 @@ class TraceList(BaseModel):
     next_cursor: str | None
 
 
-def traces_router(store: Store) -> APIRouter:
+def traces_router(store: Store, route_class: type[APIRoute]) -> APIRouter:
     """Serve the audit log."""
-    router = APIRouter()
+    router = APIRouter(route_class=route_class)
 
     @router.get("/v1/traces", openapi_extra={"parameters": _parameters()})
     async def list_traces(request: Request) -> TraceList:

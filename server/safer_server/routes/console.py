@@ -1,0 +1,32 @@
+"""`GET /`: the console, a page that asks this server as any client does."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
+
+_FILES = Path(__file__).parent.parent / "console"
+_LOADED = ("console.css", "console.js")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page runs its own script alone, and that talks to this server alone."""
+
+
+def console_router(route_class: type[APIRoute]) -> APIRouter:
+    """Serve the page; it holds nothing secret, and its calls need a key where calls do."""
+    router = APIRouter(route_class=route_class, include_in_schema=False)
+
+    @router.get("/")
+    async def page() -> FileResponse:
+        return FileResponse(_FILES / "index.html", headers={"content-security-policy": _POLICY})
+
+    @router.get("/console/{name}")
+    async def file(name: str) -> FileResponse:
+        if name not in _LOADED:
+            raise HTTPException(404)
+        return FileResponse(_FILES / name)
+
+    return router
