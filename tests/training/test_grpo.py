@@ -14,8 +14,11 @@ from safer_protocol.toolkit import Toolkit
 from safer_protocol.verify import verify
 from safer_training.checkpoint import image_processor, load
 from safer_training.collate import encode_prompts
+from safer_training.curriculum import train_stage
 from safer_training.grpo import PolicyTrainer, barred_tokens, constrain, machine_of, picture_rows
 from safer_training.prompts import PromptProcessor, to_messages, to_turns
+from safer_training.recipe import GrpoStage
+from small_data import build_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -83,14 +86,11 @@ def test_the_policy_is_the_model_under_the_mask(
         assert verify(tokenizer.decode(ids, skip_special_tokens=True), toolkit).valid
 
     mask = torch.cat([prompts["attention_mask"], torch.ones_like(replies)], dim=1)
-    trainer: Any = SimpleNamespace(
-        machine=machine,
-        temperature=1.0,
-        max_completion_length=LIMIT,
-        accelerator=SimpleNamespace(autocast=torch.no_grad),
-    )
-    logps, entropies, _ = PolicyTrainer._get_per_token_logps_and_entropies(
-        trainer, model, written, mask, replies.shape[1], batch_size=1, compute_entropy=True
+    trainer = PolicyTrainer.__new__(PolicyTrainer)
+    trainer.machine, trainer.temperature, trainer.max_completion_length = machine, 1.0, LIMIT
+    trainer.accelerator = SimpleNamespace(autocast=torch.no_grad)
+    logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+        model, written, mask, replies.shape[1], batch_size=1, compute_entropy=True
     )
     assert entropies is not None
     barred = barred_tokens(machine, replies, len(tokenizer), LIMIT)
@@ -130,3 +130,30 @@ def test_pictures_go_with_their_rows() -> None:
     assert last["image_grid_thw"].shape == (2, 3)
     assert last["mm_token_type_ids"].tolist() == [[2, 3], [4, 5]]
     assert picture_rows({}, 0, 1) == {}
+
+
+def test_unconstrained_a_pass_without_pictures_goes_beside_one_with_some(
+    tmp_path: Path, untrained: Path, toolkit: Toolkit
+) -> None:
+    build_folder(tmp_path / "data", toolkit, count=2, held_out=2, pictures=1)
+    stage = GrpoStage(
+        name="free",
+        epochs=1,
+        batch=4,
+        at_once=2,
+        rate=1e-3,
+        schedule="constant",
+        tower="frozen",
+        checkpointing=False,
+        save_every=1,
+        generations=2,
+        prompts=2,
+        completion=64,
+        kl=0.01,
+        clip_low=0.2,
+        clip_high=0.3,
+        constrained=False,
+        rewards={"verified": 1.0},
+    )
+    train_stage(stage, tmp_path / "data", untrained, tmp_path / "out", toolkit, quiet=True)
+    assert load(tmp_path / "out", toolkit)[2].stage == "grpo"

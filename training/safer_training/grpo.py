@@ -52,29 +52,43 @@ class PolicyTrainer(Resumable, GRPOTrainer):  # type: ignore[misc]
         **given: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return log-probabilities [rows, tokens] of completions under the mask, entropies if asked for, and no auxiliary loss."""
-        if self.machine is None:
-            found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **given
-            )
-            return found
         logps, entropies = [], []
         size = batch_size or len(input_ids)
         for start in range(0, len(input_ids), size):
             end = min(start + size, len(input_ids))
-            with self.accelerator.autocast():
-                logits = model(
-                    input_ids=input_ids[start:end],
-                    attention_mask=attention_mask[start:end],
-                    use_cache=False,
-                    logits_to_keep=logits_to_keep + 1,
-                    **picture_rows(given, start, end),
-                ).logits[:, :-1]
-            written = input_ids[start:end, -logits_to_keep:]
-            barred = barred_tokens(self.machine, written, logits.shape[-1], self.max_completion_length)
-            log_q = (logits.float() / self.temperature).masked_fill(barred, float("-inf")).log_softmax(-1)
-            logps.append(log_q.gather(-1, written.unsqueeze(-1)).squeeze(-1))
-            entropies.append(-(log_q.exp() * log_q.masked_fill(barred, 0.0)).sum(-1))
+            shown = picture_rows(given, start, end)
+            some = (model, input_ids[start:end], attention_mask[start:end], logits_to_keep)
+            if self.machine is not None:
+                found, entropy = self._under_the_mask(*some, shown)
+            else:
+                # Pass by pass: TRL's own slices give the model an empty tensor where a pass has no picture and another one has.
+                if "pixel_values" in shown:
+                    shown["num_images"] = given["num_images"][start:end]
+                found, entropy, _ = super()._get_per_token_logps_and_entropies(
+                    *some, None, compute_entropy, compute_aux_loss, **shown
+                )
+            logps.append(found)
+            entropies.append(entropy)
         return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
+
+    def _under_the_mask(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, shown: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies [rows, tokens] of completions, of the model under the mask."""
+        assert self.machine is not None
+        with self.accelerator.autocast():
+            logits = model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                use_cache=False,
+                logits_to_keep=logits_to_keep + 1,
+                **shown,
+            ).logits[:, :-1]
+        written = input_ids[:, -logits_to_keep:]
+        barred = barred_tokens(self.machine, written, logits.shape[-1], self.max_completion_length)
+        log_q = (logits.float() / self.temperature).masked_fill(barred, float("-inf")).log_softmax(-1)
+        entropy = -(log_q.exp() * log_q.masked_fill(barred, 0.0)).sum(-1)
+        return log_q.gather(-1, written.unsqueeze(-1)).squeeze(-1), entropy
 
 
 def picture_rows(given: dict[str, Any], start: int, end: int) -> dict[str, Any]:
