@@ -23,8 +23,7 @@ come out of a model. Do not guard anything with it: use a trained model of billi
 - `safer train sft` with the recipe `tiny-cpu`: the language model learns text and, through the same vectors, typed pictures;
   then `tiny-cpu-spelling`: its lower layers learn to name the words in pictures; then `tiny-cpu-joint`: drawn pictures through the
   tower, and text.
-- `safer train sft` on 6,000 built rows, the section `sft` of `tiny-cpu`: whole replies; then `tiny-cpu-polish`: requests and
-  pictures as before, beside whole replies. DPO and GRPO are not part of it.
+- `safer train all` with the recipe `tiny-cpu` on built rows: SFT on whole replies, DPO, GRPO.
 - Targets are written by a deterministic teacher from the labels of rows (category, decision) and verified one by one. No harmful
   answer is part of them. Answers are short templates.
 - Stage `{stage}`, recipe `{recipe}`, {steps} steps of fine-tuning. Protocol `{protocol}`. Rows `{data}` (SHA-256).
