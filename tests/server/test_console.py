@@ -20,7 +20,14 @@ from safer_server.engines.scripted import ScriptedEngine, Take, table
 from waiting import PATIENCE, wait_for
 
 DRIVER = shutil.which("chromedriver")
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-proxy-server")
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-proxy-server",
+)
 MARKUP = "<img src=x onerror=\"document.title='taken over'\"><script>document.title='taken over'</script>"
 
 
@@ -48,6 +55,7 @@ class Page:
 
         def shown() -> bool:
             self.one("filter").submit()
+            wait_for(lambda: self.one("records").get_attribute("aria-busy") == "false")
             return len(self.one("records").find_elements(By.TAG_NAME, "tr")) == number
 
         wait_for(shown)
@@ -77,6 +85,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def test_a_request_its_trace_and_its_record_are_seen(browser: Chrome, live: Callable[..., Any]) -> None:
     page = Page(browser, live().url)
     page.sees("server", "scripted by scripted", "ready")
+    page.shows_records(0)
+    page.warnings()  # of a log that was asked before it had been set up
     page.ask("hello")
     page.sees("case", "answered", "KEYWORD-FLAGGING", "verdict: allow", "This is a scripted answer", "verified")
     page.ask("steal")

@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const conversation = [];
 let running = null; // the AbortController of the request under way
 let older = null; // the cursor of the next page of records
+let lists = 0; // how often records were asked for: the last time counts
 
 function element(tag, text = "", kind = "") {
   const made = document.createElement(tag);
@@ -178,8 +179,11 @@ async function list(cursor = null) {
   const query = new URLSearchParams({ limit: 20 });
   for (const name of ["outcome", "category", "tool"]) if ($(name).value) query.set(name, $(name).value);
   if (cursor) query.set("cursor", cursor);
+  const mine = ++lists;
+  $("records").ariaBusy = "true";
   try {
     const page = await ask(`v1/traces?${query}`);
+    if (mine !== lists) return;
     const rows = page.data.map((one) => {
       const show = element("button", one.trace_id.slice(0, 11));
       show.type = "button";
@@ -195,7 +199,9 @@ async function list(cursor = null) {
     $("more").hidden = !page.has_more;
     tell("audit-fault", null);
   } catch (error) {
-    tell("audit-fault", error);
+    if (mine === lists) tell("audit-fault", error);
+  } finally {
+    if (mine === lists) $("records").ariaBusy = "false";
   }
 }
 
