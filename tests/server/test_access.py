@@ -21,7 +21,8 @@ from safer_server.keys import KeyEntry, Keys, Scope
 from safer_server.quotas import open_quotas
 from safer_server.settings import Settings
 
-PUBLIC = {"/healthz", "/readyz", "/version", "/openapi.json", "/.well-known/safer-receipt-keys.json"}
+CONSOLE = {"/", "/console/console.css", "/console/console.js"}
+PUBLIC = {"/healthz", "/readyz", "/version", "/openapi.json", "/.well-known/safer-receipt-keys.json", *CONSOLE}
 ALICE, PROM = entry("alice"), entry("prom", "metrics", "audit")
 CHAT = [("GET", "/v1/models"), ("GET", "/v1/models/scripted"), ("GET", "/v1/protocol"), ("POST", "/v1/traces/verify"),
         ("POST", "/v1/chat/completions")]  # fmt: skip

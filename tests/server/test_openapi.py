@@ -42,7 +42,10 @@ def test_the_server_does_what_its_document_says(case: Any) -> None:
 def test_every_path_is_described() -> None:
     served = {(route.path, *sorted(route.methods)) for route in APP.routes if isinstance(route, APIRoute)}
     told = {(path, method.upper()) for path, item in DOCUMENT["paths"].items() for method in item}
-    assert {(path.replace(":path}", "}"), method) for path, method in served} == told | {("/openapi.json", "GET")}
+    pages = {"/", "/console/console.css", "/console/console.js", "/openapi.json"}
+    assert {(path.replace(":path}", "}"), method) for path, method in served} == told | {
+        (path, "GET") for path in pages
+    }
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 
 _FILES = Path(__file__).parent.parent / "console"
-_LOADED = ("console.css", "console.js")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,10 +22,12 @@ def console_router(route_class: type[APIRoute]) -> APIRouter:
     async def page() -> FileResponse:
         return FileResponse(_FILES / "index.html", headers={"content-security-policy": _POLICY})
 
-    @router.get("/console/{name}")
-    async def file(name: str) -> FileResponse:
-        if name not in _LOADED:
-            raise HTTPException(404)
-        return FileResponse(_FILES / name)
+    @router.get("/console/console.css")
+    async def style() -> FileResponse:
+        return FileResponse(_FILES / "console.css")
+
+    @router.get("/console/console.js")
+    async def script() -> FileResponse:
+        return FileResponse(_FILES / "console.js")
 
     return router
