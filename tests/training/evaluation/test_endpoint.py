@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import io
+import itertools
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,11 +65,19 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def go(endpoint: ScriptedEndpoint, folder: Path, what: Order, *, seconds: float = 5, at_once: int = 3) -> Progress:
+def go(
+    endpoint: ScriptedEndpoint,
+    folder: Path,
+    what: Order,
+    *,
+    seconds: float = 5,
+    at_once: int = 3,
+    told: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
     async def everything() -> Progress:
         opened = open_endpoint(endpoint.url, None, default_toolkit(), seconds=seconds, at_once=at_once)
         async with opened as target:
-            return await carry_out(what, target, Store(folder), lambda progress: None)
+            return await carry_out(what, target, Store(folder), told)
 
     return asyncio.run(everything())
 
@@ -272,27 +282,30 @@ def test_a_broken_picture_is_an_error_of_its_row_alone(tmp_path: Path) -> None:
 
 def test_an_endpoint_that_dies_at_row_seven_is_gone_on_with(tmp_path: Path) -> None:
     items = [item(str(number)) for number in range(30)]
-    what, asked = order(items), []
+    what, numbers, seven_replied = order(items), itertools.count(1), threading.Event()
 
     def script(body: dict[str, Any]) -> Reaction:
-        asked.append(body)
-        return HANG_UP if len(asked) > 7 and not reborn else Said("Fold it.")
+        if next(numbers) > 7:
+            assert seven_replied.wait(60)
+            return HANG_UP
+        return Said("Fold it.")
 
-    reborn = False
+    def told(progress: Progress) -> None:
+        if progress.replied == 7:
+            seven_replied.set()
+
     gone = pytest.raises(TargetGoneError, match=r"scripted replies no more: no connection\. 7 of 30")
     with serving(endpoint := ScriptedEndpoint(script)), gone:
-        go(endpoint, tmp_path, what)
+        go(endpoint, tmp_path, what, seconds=60, told=told)
     found = kept(tmp_path)
     assert sum(reply.error is None for reply in found.values()) == 7
     assert HOPELESS <= sum(reply.error is not None for reply in found.values()) < HOPELESS + 3
     with pytest.raises(TargetError, match="does not list its models: no connection"):
         go(endpoint, tmp_path, what)
-    reborn = True
-    asked.clear()
-    with serving(endpoint):
-        done = go(endpoint, tmp_path, what)
+    with serving(reborn := ScriptedEndpoint(lambda body: Said("Fold it."), port=endpoint.port)):
+        done = go(reborn, tmp_path, what)
     assert (done.replied, done.errors) == (30, 0)
-    assert len(asked) == 23, "what had a reply is not asked again"
+    assert len(reborn.bodies) == 23, "what had a reply is not asked again"
     assert all(reply.answer == "Fold it." for reply in kept(tmp_path).values())
 
 
