@@ -79,7 +79,7 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
         if keys.is_open and not settings.is_loopback:
             logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
         if audit is not None:
-            audit.start()
+            await audit.start()
         await engine.start()
         tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
         try:

@@ -61,6 +61,12 @@ def test_every_case_leaves_one_record(message: str, expected: dict[str, object],
     assert told["receipt"]["parts"] == [{"part": "messages[0].content", "sha256": sha(message)}]
 
 
+def test_the_log_can_be_read_from_the_first_request_on(tmp_path: Path) -> None:
+    with recording(tmp_path) as client:
+        response = client.get("/v1/traces")
+    assert (response.status_code, response.json()["data"]) == (200, [])
+
+
 def test_all_endpoints_record_and_say_who_asked(tmp_path: Path) -> None:
     user = {"role": "user", "content": "hello"}
     with recording(tmp_path, keys=keys(entry("alice"))) as client:

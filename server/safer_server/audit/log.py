@@ -74,8 +74,14 @@ class AuditLog:
         """The public keys."""
         return self.opened.jwks
 
-    def start(self) -> None:
-        """Open keys and spool, take over what dead processes left, and begin to move records."""
+    async def start(self) -> None:
+        """Open keys and spool, take over what dead processes left, and begin to move records.
+
+        Returns when the database has its tables, or has been found away.
+        """
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
         folder, settings = self._settings.audit_dir, self._settings
         signer, jwks = open_keyring(folder, settings.receipt_key_file)
         left = adopt(folder / SPOOL)

@@ -46,12 +46,14 @@ class Shipper:
         self._stop = Event()
         self._is_up: bool | None = None
         self._is_migrated = False
+        self._tried = Event()
         self._thread = Thread(target=self._run, name="audit-shipper", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, and return when the tables are there or the database has been found away."""
         self.show_load()
         self._thread.start()
+        self._tried.wait()
 
     def stop(self) -> None:
         """Move what there is, if the database takes it, and end; what is left stays in the spool for the next start."""
@@ -73,14 +75,14 @@ class Shipper:
         self._meters.spool_bytes.set(nbytes)
 
     def _run(self) -> None:
-        pause = INTERVAL
+        pause = 0.0
         while True:
             stopping = self._stop.wait(pause)
             try:
                 self._round()
             except (SQLAlchemyError, OSError) as error:
                 self._note(up=False, why=str(error).partition("\n")[0])
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(max(INTERVAL, 2 * pause), LONGEST_PAUSE)
             except Exception:
                 # The edge of the thread: without it records would only pile up, and nobody would be told why.
                 logger.exception("audit: the shipper failed")
@@ -95,7 +97,10 @@ class Shipper:
 
     def _round(self) -> None:
         if not self._is_migrated:
-            migrate(self._store.engine)
+            try:
+                migrate(self._store.engine)
+            finally:
+                self._tried.set()
             self._is_migrated = True
         for folder in list(self._left):
             self._ship(folder)
