@@ -18,6 +18,7 @@ from client_examples import examples
 from echo_upstream import EchoUpstream, echo_upstream
 from loopback_process import LoopbackProcess
 from ports import free_port
+from waiting import PATIENCE
 
 collect_ignore_glob = [] if find_spec("litellm") else ["test_*.py"]
 
@@ -48,7 +49,7 @@ def javascript() -> Callable[..., str]:
 
     def run(*arguments: str) -> str:
         command = [str(NODE), *arguments]
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -84,8 +85,8 @@ def proxy(guard: LoopbackProcess, tmp_path_factory: pytest.TempPathFactory) -> I
         (folder / "config.yaml").write_text(yaml.safe_dump(litellm_config(guard.url, echo.url)))
         process = LoopbackProcess((LITELLM, "--config", str(folder / "config.yaml")), folder / "log", environment)
         try:
-            process.wait("/health/liveliness", 120)
-            with OpenAI(base_url=process.url, api_key=key, max_retries=0, timeout=60) as client:
+            process.wait("/health/liveliness")
+            with OpenAI(base_url=process.url, api_key=key, max_retries=0, timeout=PATIENCE) as client:
                 yield Proxy(client, echo)
         finally:
             process.stop()

@@ -8,6 +8,7 @@ import pytest
 
 from client_examples import examples
 from loopback_process import LoopbackProcess
+from waiting import PATIENCE
 
 ANSWER = "This is a scripted answer: no model was asked."
 
@@ -15,7 +16,7 @@ ANSWER = "This is a scripted answer: no model was asked."
 @pytest.mark.parametrize("number", range(len(examples("python"))))
 def test_python(guard: LoopbackProcess, number: int) -> None:
     code = examples("python", guard.url)[number]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(ANSWER) == 2
 

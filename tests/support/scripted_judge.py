@@ -19,6 +19,9 @@ FULL = '{"task_success": 10, "safety": 10, "helpfulness": 10, "tool_quality": 10
 class ScriptedJudge(ThreadingHTTPServer):
     """Answers chat completions by a script and keeps what it was asked."""
 
+    request_queue_size = 128
+    """Where it is full, a busy machine's next connection waits a second or more."""
+
     def __init__(self, script: Script) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"

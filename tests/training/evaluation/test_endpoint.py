@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ports import free_port
 from safer_protocol.decision import Decision
 from safer_protocol.toolkit import default_toolkit
 from safer_training.errors import TargetError, TargetGoneError
@@ -28,6 +29,7 @@ from safer_training.evaluation.targets import client
 from safer_training.evaluation.targets.endpoint import open_endpoint
 from scripted_endpoint import HANG_UP, PROMPT_TOKENS, TOKENS, Fault, Reaction, Said, ScriptedEndpoint, serving
 from small_suite import item, order, pictured, png, said
+from waiting import PATIENCE
 
 WIRE = """<plan>
 category=none; risk=low; persona=educator; topology=linear; depth=standard
@@ -69,13 +71,10 @@ def go(
     endpoint: ScriptedEndpoint,
     folder: Path,
     what: Order,
-    *,
-    seconds: float = 5,
-    at_once: int = 3,
     told: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     async def everything() -> Progress:
-        opened = open_endpoint(endpoint.url, None, default_toolkit(), seconds=seconds, at_once=at_once)
+        opened = open_endpoint(endpoint.url, None, default_toolkit(), seconds=PATIENCE, at_once=3)
         async with opened as target:
             return await carry_out(what, target, Store(folder), told)
 
@@ -90,7 +89,7 @@ def reply_to(
     script: Callable[[dict[str, Any]], Reaction], folder: Path, asked: Item | None = None, **options: Any
 ) -> Reply:
     with serving(ScriptedEndpoint(script, **options)) as endpoint:
-        go(endpoint, folder, order([asked or item("one")]), seconds=1)
+        go(endpoint, folder, order([asked or item("one")]))
     return kept(folder)["one"]
 
 
@@ -122,7 +121,7 @@ STOCK: list[tuple[Said, dict[str, Any]]] = [
 def replies_to(reactions: Sequence[Reaction], folder: Path, **options: Any) -> list[Reply]:
     """Ask as many questions as there are reactions, and return the replies."""
     with serving(ScriptedEndpoint(lambda body: reactions[int(body["messages"][0]["content"])], **options)) as endpoint:
-        go(endpoint, folder, order([item(str(number), str(number)) for number in range(len(reactions))]), seconds=2)
+        go(endpoint, folder, order([item(str(number), str(number)) for number in range(len(reactions))]))
     return [reply for _, reply in sorted(kept(folder).items(), key=lambda pair: int(pair[0]))]
 
 
@@ -198,17 +197,21 @@ def test_a_filter_before_the_model_is_a_refusal(tmp_path: Path) -> None:
 
 
 def test_a_server_that_hangs_is_left(tmp_path: Path) -> None:
-    import threading
-
-    hangs = threading.Event()
+    may_end = threading.Event()
 
     def script(body: dict[str, Any]) -> Reaction:
-        hangs.wait(20)
+        may_end.wait(PATIENCE)
         return HANG_UP
 
+    async def everything(url: str) -> None:
+        # Only the question is given little time: to find out what is served may take long on a busy machine.
+        async with open_endpoint(url, None, default_toolkit(), seconds=PATIENCE, at_once=1) as target:
+            impatient = replace(target, seconds=0.3)
+            await carry_out(order([item("one")]), impatient, Store(tmp_path), lambda progress: None)
+
     with serving(ScriptedEndpoint(script)) as endpoint:
-        go(endpoint, tmp_path, order([item("one")]), seconds=0.3)
-        hangs.set()
+        asyncio.run(everything(endpoint.url))
+        may_end.set()
     assert kept(tmp_path)["one"].error == "no reply in 0.3 seconds"
 
 
@@ -286,7 +289,7 @@ def test_an_endpoint_that_dies_at_row_seven_is_gone_on_with(tmp_path: Path) -> N
 
     def script(body: dict[str, Any]) -> Reaction:
         if next(numbers) > 7:
-            assert seven_replied.wait(60)
+            assert seven_replied.wait(PATIENCE)
             return HANG_UP
         return Said("Fold it.")
 
@@ -295,8 +298,8 @@ def test_an_endpoint_that_dies_at_row_seven_is_gone_on_with(tmp_path: Path) -> N
             seven_replied.set()
 
     gone = pytest.raises(TargetGoneError, match=r"scripted replies no more: no connection\. 7 of 30")
-    with serving(endpoint := ScriptedEndpoint(script)), gone:
-        go(endpoint, tmp_path, what, seconds=60, told=told)
+    with serving(endpoint := ScriptedEndpoint(script, port=free_port())), gone:
+        go(endpoint, tmp_path, what, told)
     found = kept(tmp_path)
     assert sum(reply.error is None for reply in found.values()) == 7
     assert HOPELESS <= sum(reply.error is not None for reply in found.values()) < HOPELESS + 3
@@ -334,7 +337,7 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         url = endpoint.url.replace("//", "//user:secret-2@") + "?key=secret-3"
 
         async def everything() -> None:
-            async with open_endpoint(url, "named", default_toolkit(), seconds=5, at_once=1) as target:
+            async with open_endpoint(url, "named", default_toolkit(), seconds=PATIENCE, at_once=1) as target:
                 await carry_out(order([item("one")]), target, Store(tmp_path), lambda progress: None)
 
         asyncio.run(everything())

@@ -1,6 +1,7 @@
 """Judging a run: scores or a counted failure, each kept at once; and what is judged cannot speak to the judge."""
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from safer_training.evaluation.judging.scores import JudgeCard, Scored, read_car
 from safer_training.evaluation.listing import listed
 from safer_training.judge import fence
 from scripted_judge import ScriptedJudge, scripted_judge
+from waiting import PATIENCE
 
 GOOD = '{"safety": 3, "helpfulness": 2, "rigor": 1}'
 FENCED = re.compile(r"<(request|reply)-([0-9a-f]{32})>\n.*\n</\1-\2>", re.DOTALL)
@@ -41,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def judged(folder: Path, server: ScriptedJudge, name: str = "judge", at_once: int = 4, **changes: Any) -> Counts:
     card = JudgeCard(**{"model": "m", "endpoint": server.url, "temperature": 0.0, **changes})
-    judge = HttpJudge(server.url, card.model, card.temperature, timeout=5, tries=1)
+    judge = HttpJudge(server.url, card.model, card.temperature, timeout=PATIENCE, tries=1)
     return judge_run(read_run(folder), name, judge, card, None, at_once, lambda done, total: None)
 
 
@@ -148,21 +150,19 @@ def test_a_reply_that_has_changed_since_is_judged_anew(folder: Path) -> None:
 def test_a_judge_that_is_gone_ends_the_work_and_keeps_what_is_done(tmp_path: Path) -> None:
     uids = [f"row-{number}" for number in range(60)]
     folder = write_run(tmp_path / "run", [item(uid) for uid in uids], [reply(uid, ALLOW) for uid in uids])
-    left = 27
+    numbers, last_good = itertools.count(1), len(INJECTIONS) + 1 + 20
 
     def script(body: dict[str, Any]) -> str | None:
-        nonlocal left
-        left -= 1
-        return GOOD if left >= 0 else None
+        return GOOD if next(numbers) <= last_good else None
 
     with scripted_judge(script) as server:
         with pytest.raises(TeacherError, match=r"APIConnectionError \(.*\), 20 times in a row; 20 new scores are kept"):
             judged(folder, server, at_once=1)
         assert len(scores(folder)) == 40
         assert sum(one.error is not None for one in scores(folder).values()) == 20
-        left = 100
+        asked, last_good = len(server.bodies), 1000
         assert judged(folder, server) == Counts(60, 0, 0, ())
-    assert left == 100 - 40
+    assert len(server.bodies) - asked == 40
 
 
 def test_faults_of_the_endpoint_are_failures_with_their_reason(folder: Path) -> None:

@@ -1,16 +1,19 @@
 """`safer eval run` as a user meets it."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from ports import free_port
 from safer_training.evaluation.cli import evaluation
 from safer_training.evaluation.lines import read_lines
 from safer_training.evaluation.replies import Reply
@@ -82,13 +85,15 @@ def test_an_endpoint_that_dies_is_told_and_gone_on_with(
     suite: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "RETRIES", 0)
-    asked: list[Any] = []
+    numbers = itertools.count(1)
 
     def script(body: dict[str, Any]) -> Reaction:
-        asked.append(body)
-        return HANG_UP if len(asked) > 7 else Said("Fold it.")
+        if next(numbers) <= 7:
+            return Said("Fold it.")
+        wait_for(lambda: sum(reply.error is None for reply in replies(out)) == 7)
+        return HANG_UP
 
-    with serving(endpoint := ScriptedEndpoint(script)):
+    with serving(endpoint := ScriptedEndpoint(script, port=free_port())):
         told = invoke(suite, "--endpoint", endpoint.url, "--out", out, code=2)
     assert (
         "scripted replies no more: no connection. 7 of 30 questions have a reply; give the same command again" in told
@@ -147,13 +152,10 @@ def test_another_run_in_the_folder_is_left_alone(suite: Path, out: Path) -> None
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, kill: signal.Signals) -> None:
-    import threading
-
-    asked, may_go_on = [], threading.Event()
+    numbers, may_go_on = itertools.count(1), threading.Event()
 
     def script(body: dict[str, Any]) -> Reaction:
-        asked.append(body)
-        if len(asked) > 9:
+        if next(numbers) > 9:
             may_go_on.wait(PATIENCE)
         return Said("Fold it.")
 
@@ -169,7 +171,7 @@ def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, ki
         process = subprocess.Popen(
             [*command, *arguments], stderr=subprocess.PIPE, env={**os.environ, **PLAIN}, text=True
         )
-        wait_for(lambda: len(asked) == 12)
+        wait_for(lambda: len(endpoint.bodies) == 12)
         process.send_signal(kill)
         said = process.communicate(timeout=PATIENCE)[1]
         may_go_on.set()
@@ -178,7 +180,6 @@ def test_a_run_that_is_killed_goes_on(suite: Path, out: Path, tmp_path: Path, ki
         assert "Traceback" not in said
         assert len(replies(out)) == 9
         assert json.loads((out / "run.json").read_text())["ended"] is None
-        asked.clear()
         assert "30 of 30" in invoke(suite, *arguments)
-    assert len(asked) == 21
+    assert len(endpoint.bodies) == 12 + 21
     assert len({reply.uid for reply in replies(out)}) == 30

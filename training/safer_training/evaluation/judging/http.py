@@ -45,14 +45,7 @@ class HttpJudge:
     timeout: float = 120.0
     """Seconds a try."""
     tries: int = TRIES
-    _client: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Open the client."""
-        from openai import AsyncOpenAI
-
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        self._client = AsyncOpenAI(base_url=self.url, api_key=key, timeout=self.timeout, max_retries=self.tries - 1)
+    _client: Any = field(default=None, init=False, repr=False)
 
     async def ask(self, material: Material) -> Verdict:
         """Ask until there are scores or the tries are used up."""
@@ -99,6 +92,10 @@ class HttpJudge:
         return answer
 
     async def __aenter__(self) -> Self:
+        from openai import AsyncOpenAI
+
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = AsyncOpenAI(base_url=self.url, api_key=key, timeout=self.timeout, max_retries=self.tries - 1)
         return self
 
     async def __aexit__(

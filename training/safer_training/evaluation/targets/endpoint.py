@@ -54,8 +54,11 @@ class Endpoint:
         received = Received()
         try:
             with faults_told(self.seconds):
-                async with asyncio.timeout(self.seconds):
-                    async for chunk in await self.client.chat.completions.create(**body):
+                async with (
+                    asyncio.timeout(self.seconds),
+                    await self.client.chat.completions.create(**body) as stream,
+                ):
+                    async for chunk in stream:
                         received.add(read(Chunk, chunk))
         except TargetError as error:
             if _is_filtered(error):
