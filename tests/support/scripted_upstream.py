@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from safer_server.upstream import Upstream
 from threaded_server import serving_app
+from waiting import PATIENCE
 
 PROMPT_TOKENS, TOKENS = 11, 7
 
@@ -94,7 +95,7 @@ class ScriptedUpstream:
 
     def client(self) -> Upstream:
         """The guard's client for it."""
-        return Upstream(f"{self.url}/v1", "the key", MODEL, 10)
+        return Upstream(f"{self.url}/v1", "the key", MODEL, PATIENCE)
 
 
 @contextmanager
