@@ -96,7 +96,10 @@ def test_who_waits_as_long_as_told_is_served(in_process: Callable[..., TestClien
 
 def test_a_burst_of_requests_at_once_gets_no_more_than_its_rate(live: Callable[..., Any], url: str) -> None:
     server = live(limits_url=url, keys=keys(entry("slow", rate="5/hour")))
-    with httpx.Client(base_url=server.url, trust_env=False) as client, ThreadPoolExecutor(20) as pool:
+    with (
+        httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client,
+        ThreadPoolExecutor(20) as pool,
+    ):
         statuses = list(pool.map(lambda _: client.get(MODELS, headers=bearer("slow")).status_code, range(40)))
     assert sorted(statuses) == [200] * 5 + [429] * 35
 

@@ -322,7 +322,7 @@ def test_the_replys_verdict_is_counted(live: Callable[..., Any], upstream: Scrip
     upstream.say = ("how to steal",)
     server = live(**upstream.settings)
     server.openai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
-    metrics = httpx.get(f"{server.url}/metrics").text
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=PATIENCE).text
     decided = [
         line for line in metrics.splitlines() if line.startswith("safer_decisions_total") and line.endswith(" 1.0")
     ]

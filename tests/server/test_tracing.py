@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from itertools import pairwise
 from typing import Any
 
@@ -89,7 +89,8 @@ def test_a_span_for_every_stage_of_a_judgement(
     server = live(tracing=True, keys=keys(entry("alice")))
     headers = {**bearer("alice"), "traceparent": PARENT, "x-request-id": "mine"}
     body = chat_body(message, stream=stream)
-    assert httpx.post(f"{server.url}{PATH}?q=x", json=body, headers=headers, trust_env=False).status_code == 200
+    url = f"{server.url}{PATH}?q=x"
+    assert httpx.post(url, json=body, headers=headers, trust_env=False, timeout=PATIENCE).status_code == 200
     trace = collected.trace()
     root, judge = trace.root, trace.named("judge request")
     assert trace.tree() == (f"POST {PATH}", "queue", ("judge request", *JUDGED, "answer"))
@@ -313,7 +314,7 @@ def test_what_the_caller_does_not_sample_is_not_traced(
 def test_requests_on_one_connection_do_not_share_a_trace(
     live: Callable[..., Any], collected: Collected, chat_body: Callable[..., dict[str, Any]]
 ) -> None:
-    with httpx.Client(base_url=live(tracing=True).url, trust_env=False) as client:
+    with httpx.Client(base_url=live(tracing=True).url, trust_env=False, timeout=PATIENCE) as client:
         for _ in range(3):  # bodies that stop and resume the reading
             client.post(PATH, json=chat_body("x" * 1_000_000))
     traces = collected.traces(3)
@@ -460,14 +461,16 @@ def test_vllm_gets_the_context_of_the_span_of_its_request(
     takes_tokens: bool,
 ) -> None:
     vllm = ScriptedVllm(lambda _: scripted_vllm.written(written("hello")), takes_tokens=takes_tokens)
-    with scripted_vllm.serving(vllm):
+    with ExitStack() as running:
+        running.enter_context(scripted_vllm.serving(vllm))
         settings = Settings(engine="vllm-http", vllm_urls=(vllm.url,), constraint="none")
         engine = open_engine(settings, load_policies((), default_toolkit()))
         server = live(engine, tracing=tracing)
-        wait_for(lambda: httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200)
+        web = running.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE))
+        wait_for(lambda: web.get("/readyz").status_code == 200)
         asked = len(vllm.headers)
         body = {**chat_body(), "model": "tiny"}
-        reply = httpx.post(f"{server.url}{PATH}", json=body, headers={"traceparent": PARENT}, trust_env=False)
+        reply = web.post(PATH, json=body, headers={"traceparent": PARENT})
         assert reply.json()["safer"]["outcome"] == "answered"
         sent = [headers.get("traceparent") for headers in vllm.headers]
         assert sent[:asked] == [None] * asked  # nobody's request
@@ -502,7 +505,7 @@ def test_nothing_that_was_said_is_in_any_span(
     }
     engine = ScriptedEngine(table({f"{kind} {CANARY}": reply for kind, reply in replies.items()}))
     server = live(engine, tracing=True, keys=keys(entry("alice")))
-    with httpx.Client(base_url=server.url, headers=bearer("alice"), trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=bearer("alice"), trust_env=False, timeout=PATIENCE) as client:
         for kind in replies:
             fields = {"user": CANARY, "metadata": {"a": CANARY}, "stream": stream}
             client.post(PATH, params={"q": CANARY}, json=chat_body(f"{kind} {CANARY}", **fields))
