@@ -29,7 +29,7 @@ from safer_server.engines.table import open_engine
 from safer_server.intake import Intake
 from safer_server.policies import load_policies
 from safer_server.settings import Settings
-from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
+from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, hurry_the_relay, serving
 from scripted_vllm import ScriptedVllm
 from spans import Collected, id_of
 from waiting import PATIENCE, wait_for
@@ -404,12 +404,12 @@ def test_the_model_behind_has_a_span_whose_context_it_gets(
     assert headers["tracestate"] == "vendor=1"
 
 
-UPSTREAM_FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, Any]] = {
-    "fault": ({"status": 500}, {}, "upstream_fault", failed("upstream_fault")),
-    "rejected": ({"status": 400}, {}, "upstream_rejected", failed("upstream_rejected")),
-    "cut": ({"cut": True}, {}, "upstream_fault", failed("upstream_fault")),
-    "hang": ({"hang": True}, {"request_seconds": 0.5}, "timeout", OK),
-    "too long": ({"say": ("x" * 300_000,)}, {}, "too_long", OK),
+UPSTREAM_FAULTS: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "fault": ({"status": 500}, "upstream_fault", failed("upstream_fault")),
+    "rejected": ({"status": 400}, "upstream_rejected", failed("upstream_rejected")),
+    "cut": ({"cut": True}, "upstream_fault", failed("upstream_fault")),
+    "hang": ({"hang": True}, "timeout", OK),
+    "too long": ({"say": ("x" * 300_000,)}, "too_long", OK),
 }
 
 
@@ -420,13 +420,16 @@ def test_faults_of_the_model_behind_are_errors(
     collected: Collected,
     chat_body: Callable[..., dict[str, Any]],
     upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
     fault: str,
     stream: bool,
 ) -> None:
-    behaviour, settings, reason, of_the_call = UPSTREAM_FAULTS[fault]
+    behaviour, reason, of_the_call = UPSTREAM_FAULTS[fault]
+    if "hang" in behaviour:
+        hurry_the_relay(monkeypatch)
     for name, value in behaviour.items():
         setattr(upstream, name, value)
-    client = in_process(tracing=True, **upstream.settings, **settings)
+    client = in_process(tracing=True, **upstream.settings)
     client.post(PATH, json={**chat_body(stream=stream), "model": MODEL})
     trace = collected.trace()
     assert status(trace.root) == failed(reason)
