@@ -109,7 +109,8 @@ async def test_a_body_that_comes_slowly_but_comes_is_read(monkeypatch: pytest.Mo
         assert await read_body(slow, ClientLimits(body_bytes=8, seconds=2)) == b"x" * 8
 
     async def silent() -> dict[str, Any]:
-        return await loop.create_future()
+        await asyncio.Event().wait()
+        return {}
 
     with pytest.raises(SlowClientError):
         await read_body(Request({"type": "http", "headers": []}, silent), ClientLimits(body_bytes=9, seconds=0.01))
