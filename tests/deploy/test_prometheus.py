@@ -141,7 +141,7 @@ def test_there_is_data_for(query: Query, watched: Watched) -> None:
 
 
 def test_both_jobs_are_scraped_and_every_rule_is_evaluated(watched: Watched) -> None:
-    assert watched.prometheus.targets() == {"safer": "up", "vllm": "up"}
+    wait_for(lambda: watched.prometheus.targets() == {"safer": "up", "vllm": "up"}, PATIENCE)
     wait_for(lambda: not watched.prometheus.rule_faults(), PATIENCE)
 
 
@@ -159,12 +159,17 @@ def test_the_rates_are_those_of_the_load(watched: Watched) -> None:
         ("safer:failed_closed:ratio_rate5m", share[Outcome.FAILED_CLOSED]),
         ("safer:over_refusal:ratio_rate5m", 0),
     ):
-        assert watched.prometheus.query(record) == [pytest.approx(expected, abs=0.05)]
+        close = pytest.approx(expected, abs=0.05)
+        wait_for(lambda record=record, close=close: watched.prometheus.query(record) == [close], PATIENCE)  # type: ignore[misc]
 
 
 def test_no_alert_has_fired_but_for_the_faults_that_were_sent(watched: Watched) -> None:
-    states = {alert["labels"]["alertname"] for alert in watched.prometheus.get("alerts")["alerts"]}
-    assert states <= {"SaferFailedClosed"}
+    """A scrape that comes late on a busy machine is a target that is down for a moment, which is no alert yet."""
+    alerts = watched.prometheus.get("alerts")["alerts"]
+    firing = {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+    pending = {alert["labels"]["alertname"] for alert in alerts} - firing
+    assert firing <= {"SaferFailedClosed"}
+    assert pending <= {"SaferFailedClosed", "SaferDown", "VllmDown"}
 
 
 def test_the_rules_are_well_formed_and_pass_their_own_tests() -> None:

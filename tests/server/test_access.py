@@ -20,6 +20,7 @@ from safer_server.engines.scripted import ScriptedEngine
 from safer_server.keys import KeyEntry, Keys, Scope
 from safer_server.quotas import open_quotas
 from safer_server.settings import Settings
+from waiting import PATIENCE
 
 CONSOLE = {"/", "/console/console.css", "/console/console.js"}
 PUBLIC = {"/healthz", "/readyz", "/version", "/openapi.json", "/.well-known/safer-receipt-keys.json", *CONSOLE}
@@ -132,7 +133,7 @@ def test_keys_come_out_nowhere(
 ) -> None:
     settings: dict[str, Any] = {"keys": keys({**ALICE, "rate": "3/hour"}, PROM)}
     told, seen = repr(Settings(**settings)), set()
-    with httpx.Client(base_url=live(**settings).url, trust_env=False) as client:
+    with httpx.Client(base_url=live(**settings).url, trust_env=False, timeout=PATIENCE) as client:
         for key in (key_of("alice"), key_of("prom"), "sk-safer-wrong", "sk-safer-wr\u00f6ng"):
             for name, value in ((b"Authorization", f"Bearer {key}"), (b"x-api-key", key)):
                 for body in (chat_body(), chat_body(n=2), {}):

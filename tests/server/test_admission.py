@@ -80,4 +80,5 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(
         server.loop.call_soon_threadsafe(release.set)
         assert slow.result(PATIENCE).safer["outcome"] == "answered"
     assert server.openai.chat.completions.create(**chat_body()).safer["outcome"] == "answered"
-    assert "\nsafer_turned_away_total 2.0\n" in httpx.get(f"{server.url}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=PATIENCE).text
+    assert "\nsafer_turned_away_total 2.0\n" in metrics

@@ -1,7 +1,9 @@
 """What is recorded of a case: one record each, the same account as the reply's, and no more text than the operator wants."""
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,17 @@ def leaky(request: EngineRequest) -> Any:
 UNSOUND = f'<plan>\ncategory={CANARY}; risk=none\n</plan>\n<thinking>\n[{CANARY}]: {CANARY}="{CANARY}"\n</thinking>\n'
 
 
+def holding_the_canary(folder: Path) -> list[Path]:
+    """The files that repeat it; those that a running server moves into its database meanwhile are looked at there."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for file in (Path(root) / name for name in names):
+            with suppress(FileNotFoundError):
+                if CANARY.encode() in file.read_bytes().lower():
+                    found.append(file)
+    return found
+
+
 @pytest.mark.parametrize("content", ["none", "hashed", "redacted", "default"])
 @pytest.mark.parametrize("script", [leaky, lambda _: UNSOUND, lambda _: Take(UNSOUND, raise_at=3)])
 def test_no_text_is_kept_unless_it_is_wanted(content: str, script: Any, tmp_path: Path) -> None:
@@ -166,12 +179,10 @@ def test_no_text_is_kept_unless_it_is_wanted(content: str, script: Any, tmp_path
         body = {"structured_messages": [{"role": CANARY, "content": [{"type": CANARY, CANARY: CANARY}, CANARY]}],
                 "input_type": "request", "request_data": {CANARY: CANARY}, "images": [f"https://{CANARY}/a.png"]}  # fmt: skip
         assert client.post("/beta/litellm_basic_guardrail_api", json=body).status_code == 200
-        for file in tmp_path.rglob("*"):
-            assert not file.is_file() or CANARY.encode() not in file.read_bytes().lower(), file
+        assert not holding_the_canary(tmp_path)
         assert CANARY not in client.get("/v1/traces").text
     assert len(records(tmp_path)) == 4
-    for file in tmp_path.rglob("*"):
-        assert not file.is_file() or CANARY.encode() not in file.read_bytes().lower(), file
+    assert not holding_the_canary(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_nothing_that_is_broken_does_harm(
     server = live(engine, max_body_bytes=65_536, audit=False)  # whose files come and go by themselves
 
     def ask() -> httpx.Response:
-        return httpx.post(f"{server.url}/v1/chat/completions", json=chat_body(), trust_env=False)
+        return httpx.post(f"{server.url}/v1/chat/completions", json=chat_body(), trust_env=False, timeout=PATIENCE)
 
     assert ask().status_code == 200
     before, statuses, grown_from = load_of(server.loop, engine), dict[int, int](), 0
@@ -88,7 +88,7 @@ def test_nothing_that_is_broken_does_harm(
             assert len(engine.requests) == asked, request.name
     client.close()
     assert ask().status_code == 200
-    wait_for(lambda: load_of(server.loop, engine) == before)
+    wait_for(lambda: load_of(server.loop, engine) <= before)
     assert {200, 400, 404, 405, 413, 415} == set(statuses)
     assert resident() - grown_from < MOST_GROWTH
     told_to_log = [

@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from waiting import PATIENCE
+from waiting import PATIENCE, wait_for
 from waiting_engine import WaitingEngine
 
 ANSWER = "This is a scripted answer: no model was asked."
@@ -231,11 +231,12 @@ def test_a_request_turned_away_is_tried_again_by_the_client(
         statuses.append(response.status_code)
         if response.status_code == 503:
             stream.close()
-            assert engine.closed.wait(PATIENCE)
+            wait_for(lambda: "\nsafer_in_flight 0.0\n" in metrics.get(f"{server.url}/metrics").text)
 
     with (
         server.openai.chat.completions.create(**chat_body("wait"), stream=True) as stream,
         httpx.Client(event_hooks={"response": [make_room]}, trust_env=False) as web,
+        httpx.Client(trust_env=False, timeout=PATIENCE) as metrics,
     ):
         next(iter(stream))
         patient = server.openai.with_options(max_retries=1, http_client=web)

@@ -124,7 +124,7 @@ def test_markup_is_shown_and_never_run(
         "const s = document.createElement('script'); s.text = 'document.title = 1'; document.body.append(s)"
     )
     assert browser.title == "SaFeR guard"
-    assert "Content Security Policy" in str(page.warnings())
+    wait_for(lambda: "Content Security Policy" in str(page.warnings()))
 
 
 def test_without_a_key_it_says_so_and_with_one_it_works(browser: Chrome, live: Callable[..., Any]) -> None:

@@ -10,6 +10,7 @@ from safer_protocol.toolkit import default_toolkit
 from safer_server.engines.scripted import ScriptedEngine, Take
 from safer_server.guard import Guard
 from safer_server.readiness import Readiness
+from waiting import wait_for
 
 
 def test_alive_and_version(in_process: Callable[..., TestClient]) -> None:
@@ -22,8 +23,7 @@ def test_alive_and_version(in_process: Callable[..., TestClient]) -> None:
 def test_ready_after_the_canary_and_while_the_engine_is_up(in_process: Callable[..., TestClient]) -> None:
     engine = ScriptedEngine()
     client = in_process(engine)
-    while not engine.requests or client.get("/readyz").status_code != 200:
-        pass
+    wait_for(lambda: engine.requests and client.get("/readyz").status_code == 200)
     engine.up = False
     response = client.get("/readyz")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")

@@ -94,12 +94,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 def test_https_with_a_certificate(listening: Callable[..., Listening], certificate: Certificate) -> None:
     server = listening(tls_certificate=certificate.chain, tls_key=certificate.key)
-    with httpx.Client(verify=certificate.trust, trust_env=False) as client:
+    with httpx.Client(verify=certificate.trust, trust_env=False, timeout=PATIENCE) as client:
         assert client.get(f"https://127.0.0.1:{server.port}/version").json()["engine"] == "scripted"
         with pytest.raises(httpx.TransportError):
             client.get(f"http://127.0.0.1:{server.port}/version")
     with (
-        httpx.Client(verify=ssl.create_default_context(), trust_env=False) as stranger,
+        httpx.Client(verify=ssl.create_default_context(), trust_env=False, timeout=PATIENCE) as stranger,
         pytest.raises(httpx.ConnectError),
     ):
         stranger.get(f"https://127.0.0.1:{server.port}/version")

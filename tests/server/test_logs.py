@@ -17,7 +17,7 @@ from safer_server.engines.scripted import ScriptedEngine, Take, table
 from safer_server.intake import Intake
 from safer_server.logs import REQUEST, log_config
 from safer_server.settings import Settings
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 CANARY = "canary-7f3a"
 ANSWER = "This is a scripted answer: no model was asked."
@@ -93,7 +93,7 @@ def test_nothing_that_was_said_is_in_any_line(
     stream: bool,
 ) -> None:
     server = live(engine, keys=keys(entry("alice")))
-    with httpx.Client(base_url=server.url, trust_env=False, headers=bearer("alice")) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, headers=bearer("alice"), timeout=PATIENCE) as client:
 
         def send(body: Any, path: str = "/v1/chat/completions", **options: Any) -> None:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -130,14 +130,17 @@ def test_every_line_of_a_request_is_an_object_with_its_id_and_caller(
     lines: Lines, engine: ScriptedEngine, live: Callable[..., Any], chat_body: Callable[..., dict[str, Any]]
 ) -> None:
     server = live(engine, keys=keys(entry("alice")))
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
         lines()
         headers = {**bearer("alice"), "x-request-id": "mine"}
+        written: list[str] = []
         for stream in (False, True):
             body = chat_body(f"crashing {CANARY}", stream=stream)
             client.post("/v1/chat/completions", params={"q": "x"}, json=body, headers=headers)
+            written += lines(2)  # a line of the access log may come after the reply
         client.get("/caf%C3%A9%0A", headers={"x-request-id": "other"})
-    told = [json.loads(line) for line in lines(5)]
+        written += lines(1)
+    told = [json.loads(line) for line in written]
     assert [line["logger"] for line in told] == [
         *["safer_server.guard", "safer_server.access"] * 2,
         "safer_server.access",
@@ -157,7 +160,7 @@ def test_every_line_of_a_request_is_an_object_with_its_id_and_caller(
 
 @pytest.mark.parametrize("lines", ["human"], indirect=True)
 def test_a_line_for_people_ends_with_its_request(lines: Lines, live: Callable[..., Any]) -> None:
-    with httpx.Client(base_url=live().url, trust_env=False) as client:
+    with httpx.Client(base_url=live().url, trust_env=False, timeout=PATIENCE) as client:
         lines()
         client.get("/healthz?secret", headers={"x-request-id": "mine"})
     (line,) = lines(1)

@@ -17,7 +17,7 @@ from safer_server.engines.scripted import ScriptedEngine
 from safer_server.ledger import REFUSED_TEXTS
 from safer_server.relay import MAX_CHARACTERS
 from safer_server.settings import Settings
-from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
+from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, hurry_the_relay, serving
 from waiting import PATIENCE
 from watching import WATCHING
 
@@ -253,9 +253,12 @@ def test_nobody_there(ask: Ask) -> None:
     assert (caught.value.status_code, caught.value.code) == (502, "upstream_fault")
 
 
-def test_a_reply_that_does_not_end_fails_closed(ask: Ask, upstream: ScriptedUpstream) -> None:
+def test_a_reply_that_does_not_end_fails_closed(
+    ask: Ask, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry_the_relay(monkeypatch)
     upstream.hang = True
-    told = ask(settings={"request_seconds": 0.5})
+    told = ask()
     assert (told.safer["outcome"], told.safer["failure"]) == ("failed_closed", "timeout")
     assert upstream.gone.wait(PATIENCE)
 
@@ -322,7 +325,7 @@ def test_the_replys_verdict_is_counted(live: Callable[..., Any], upstream: Scrip
     upstream.say = ("how to steal",)
     server = live(**upstream.settings)
     server.openai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
-    metrics = httpx.get(f"{server.url}/metrics").text
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=PATIENCE).text
     decided = [
         line for line in metrics.splitlines() if line.startswith("safer_decisions_total") and line.endswith(" 1.0")
     ]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +29,7 @@ from safer_server.engines.table import open_engine
 from safer_server.intake import Intake
 from safer_server.policies import load_policies
 from safer_server.settings import Settings
-from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, serving
+from scripted_upstream import MODEL, PROMPT_TOKENS, TOKENS, ScriptedUpstream, hurry_the_relay, serving
 from scripted_vllm import ScriptedVllm
 from spans import Collected, id_of
 from waiting import PATIENCE, wait_for
@@ -89,7 +89,8 @@ def test_a_span_for_every_stage_of_a_judgement(
     server = live(tracing=True, keys=keys(entry("alice")))
     headers = {**bearer("alice"), "traceparent": PARENT, "x-request-id": "mine"}
     body = chat_body(message, stream=stream)
-    assert httpx.post(f"{server.url}{PATH}?q=x", json=body, headers=headers, trust_env=False).status_code == 200
+    url = f"{server.url}{PATH}?q=x"
+    assert httpx.post(url, json=body, headers=headers, trust_env=False, timeout=PATIENCE).status_code == 200
     trace = collected.trace()
     root, judge = trace.root, trace.named("judge request")
     assert trace.tree() == (f"POST {PATH}", "queue", ("judge request", *JUDGED, "answer"))
@@ -313,7 +314,7 @@ def test_what_the_caller_does_not_sample_is_not_traced(
 def test_requests_on_one_connection_do_not_share_a_trace(
     live: Callable[..., Any], collected: Collected, chat_body: Callable[..., dict[str, Any]]
 ) -> None:
-    with httpx.Client(base_url=live(tracing=True).url, trust_env=False) as client:
+    with httpx.Client(base_url=live(tracing=True).url, trust_env=False, timeout=PATIENCE) as client:
         for _ in range(3):  # bodies that stop and resume the reading
             client.post(PATH, json=chat_body("x" * 1_000_000))
     traces = collected.traces(3)
@@ -403,12 +404,12 @@ def test_the_model_behind_has_a_span_whose_context_it_gets(
     assert headers["tracestate"] == "vendor=1"
 
 
-UPSTREAM_FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, Any]] = {
-    "fault": ({"status": 500}, {}, "upstream_fault", failed("upstream_fault")),
-    "rejected": ({"status": 400}, {}, "upstream_rejected", failed("upstream_rejected")),
-    "cut": ({"cut": True}, {}, "upstream_fault", failed("upstream_fault")),
-    "hang": ({"hang": True}, {"request_seconds": 0.5}, "timeout", OK),
-    "too long": ({"say": ("x" * 300_000,)}, {}, "too_long", OK),
+UPSTREAM_FAULTS: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "fault": ({"status": 500}, "upstream_fault", failed("upstream_fault")),
+    "rejected": ({"status": 400}, "upstream_rejected", failed("upstream_rejected")),
+    "cut": ({"cut": True}, "upstream_fault", failed("upstream_fault")),
+    "hang": ({"hang": True}, "timeout", OK),
+    "too long": ({"say": ("x" * 300_000,)}, "too_long", OK),
 }
 
 
@@ -419,13 +420,16 @@ def test_faults_of_the_model_behind_are_errors(
     collected: Collected,
     chat_body: Callable[..., dict[str, Any]],
     upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
     fault: str,
     stream: bool,
 ) -> None:
-    behaviour, settings, reason, of_the_call = UPSTREAM_FAULTS[fault]
+    behaviour, reason, of_the_call = UPSTREAM_FAULTS[fault]
+    if "hang" in behaviour:
+        hurry_the_relay(monkeypatch)
     for name, value in behaviour.items():
         setattr(upstream, name, value)
-    client = in_process(tracing=True, **upstream.settings, **settings)
+    client = in_process(tracing=True, **upstream.settings)
     client.post(PATH, json={**chat_body(stream=stream), "model": MODEL})
     trace = collected.trace()
     assert status(trace.root) == failed(reason)
@@ -460,14 +464,16 @@ def test_vllm_gets_the_context_of_the_span_of_its_request(
     takes_tokens: bool,
 ) -> None:
     vllm = ScriptedVllm(lambda _: scripted_vllm.written(written("hello")), takes_tokens=takes_tokens)
-    with scripted_vllm.serving(vllm):
+    with ExitStack() as running:
+        running.enter_context(scripted_vllm.serving(vllm))
         settings = Settings(engine="vllm-http", vllm_urls=(vllm.url,), constraint="none")
         engine = open_engine(settings, load_policies((), default_toolkit()))
         server = live(engine, tracing=tracing)
-        wait_for(lambda: httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200)
+        web = running.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE))
+        wait_for(lambda: web.get("/readyz").status_code == 200)
         asked = len(vllm.headers)
         body = {**chat_body(), "model": "tiny"}
-        reply = httpx.post(f"{server.url}{PATH}", json=body, headers={"traceparent": PARENT}, trust_env=False)
+        reply = web.post(PATH, json=body, headers={"traceparent": PARENT})
         assert reply.json()["safer"]["outcome"] == "answered"
         sent = [headers.get("traceparent") for headers in vllm.headers]
         assert sent[:asked] == [None] * asked  # nobody's request
@@ -502,7 +508,7 @@ def test_nothing_that_was_said_is_in_any_span(
     }
     engine = ScriptedEngine(table({f"{kind} {CANARY}": reply for kind, reply in replies.items()}))
     server = live(engine, tracing=True, keys=keys(entry("alice")))
-    with httpx.Client(base_url=server.url, headers=bearer("alice"), trust_env=False) as client:
+    with httpx.Client(base_url=server.url, headers=bearer("alice"), trust_env=False, timeout=PATIENCE) as client:
         for kind in replies:
             fields = {"user": CANARY, "metadata": {"a": CANARY}, "stream": stream}
             client.post(PATH, params={"q": CANARY}, json=chat_body(f"{kind} {CANARY}", **fields))

@@ -69,7 +69,7 @@ def test_a_client_that_breaks_off_leaves_nothing_behind(
                 if how == "half-closes":
                     while connection.recv(65_536):
                         pass
-    wait_for(lambda: load_of(server.loop, engine) == before)
+    wait_for(lambda: load_of(server.loop, engine) <= before)
     assert server.openai.moderations.create(input="hello").results
     assert not [record for record in server_log.records if record.levelno >= logging.WARNING]
 

@@ -101,11 +101,11 @@ class Running:
         self.engine = VllmEngine(
             name="vllm-http",
             model="tiny",
-            backends=[HttpBackend(url, 1, 5) for url in urls],
+            backends=[HttpBackend(url, PATIENCE, PATIENCE) for url in urls],
             codec=CODEC,
             toolkits=[TOOLKIT],
             modes=modes,
-            patience=patience or Patience(5, 5, 30),
+            patience=patience or Patience(PATIENCE, PATIENCE, 30),
         )
 
     async def __aenter__(self) -> VllmEngine:
@@ -381,15 +381,30 @@ def test_what_vllm_refuses_is_not_sent_to_another_and_not_repeated(serve: Serve,
 
 
 def test_a_replica_that_keeps_silent_is_left_for_another(serve: Serve) -> None:
-    hung, good = serve(always(20.0)), serve()
-    pieces = ask(hung, good, patience=Patience(2, 5, 30))
+    hung, good = serve(always(PATIENCE)), serve()
+
+    async def run() -> list[Piece]:
+        async with Running(hung, good) as engine:
+            engine._replicas[0]._patience = Patience(0.5, PATIENCE, 30)
+            return await write(engine)
+
+    pieces = asyncio.run(run())
     assert text_of(pieces) == REPLY
     assert pieces[0].origin == Origin("1", ConstraintMode.MACHINE)
 
 
 def test_a_reply_that_stops_coming_is_a_fault(serve: Serve) -> None:
-    with pytest.raises(EngineError, match="no token in"):
-        ask(serve(always(*written(REPLY)[:9], 20.0)), patience=Patience(5, 1, 30))
+    vllm = serve(always(*written(REPLY)[:9], PATIENCE))
+
+    async def run() -> None:
+        async with Running(vllm) as engine, aclosing(engine.stream(EngineRequest(ASKED))) as pieces:
+            await anext(pieces)
+            engine._replicas[0]._patience = Patience(PATIENCE, 0.5, 30)
+            with pytest.raises(EngineError, match="no token in"):
+                async for _ in pieces:
+                    pass
+
+    asyncio.run(run())
 
 
 def test_requests_go_where_there_is_least_to_do(serve: Serve) -> None:
@@ -430,7 +445,7 @@ def test_a_replica_comes_and_goes_with_its_canary(serve: Serve) -> None:
                 await asyncio.sleep(0.01)
 
     async def run() -> None:
-        async with Running(vllm, patience=Patience(5, 5, 0.1)) as engine:
+        async with Running(vllm, patience=Patience(PATIENCE, PATIENCE, 0.1)) as engine:
             await engine.start()
             assert not engine.replicas()[0].up
             vllm.canary = bound
@@ -483,7 +498,7 @@ def test_a_key_is_sent_and_a_broken_list_of_models_is_no_server(serve: Serve) ->
     vllm = serve()
 
     async def run() -> None:
-        backend = HttpBackend(vllm.url, 1, 5, key="placeholder")
+        backend = HttpBackend(vllm.url, PATIENCE, PATIENCE, key="placeholder")
         assert backend._client.headers["authorization"] == "Bearer placeholder"
         assert await backend.context() == 4096
         await backend.close()

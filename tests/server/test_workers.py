@@ -67,6 +67,10 @@ class Served:
         url = f"{self.url}/v1"
         return OpenAI(base_url=url, api_key="none", max_retries=0, timeout=PATIENCE, default_headers=alone)
 
+    def started(self) -> int:
+        """How many workers have begun to serve so far."""
+        return self.log.read_text().count("Application startup complete")
+
     def ask(self, times: int) -> None:
         """Send requests, 16 at a time."""
         completions, message = self.openai.chat.completions, user("hello")
@@ -88,10 +92,16 @@ class Served:
         return sum(self.scrape("safer_requests_total"))
 
 
+def freeze(worker: int) -> None:
+    """Stop a worker; what it has not taken by now it takes no more."""
+    os.kill(worker, signal.SIGSTOP)
+    wait_for(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
+
 @contextmanager
 def stopped(worker: int) -> Iterator[None]:
     """Keep a worker from answering, so that another one must."""
-    os.kill(worker, signal.SIGSTOP)
+    freeze(worker)
     try:
         yield
     finally:
@@ -134,7 +144,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 def test_every_worker_serves_https(serve: Callable[..., Served], tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     served = serve(SAFER, 2, SAFER_TLS_CERTIFICATE=str(certificate.chain), SAFER_TLS_KEY=str(certificate.key))
-    wait_for(lambda: len(served.workers()) == 2 and served.answers())
+    wait_for(lambda: served.started() == len(served.workers()) == 2 and served.answers())
     assert served.url.startswith("https://")
     for idle in served.workers():
         with stopped(idle), httpx.Client(verify=certificate.trust, trust_env=False, timeout=PATIENCE) as client:
@@ -143,7 +153,7 @@ def test_every_worker_serves_https(serve: Callable[..., Served], tmp_path: Path)
 
 def test_the_numbers_are_one_sum_and_outlive_a_worker(serve: Callable[..., Served]) -> None:
     served = serve(SAFER, 2)
-    wait_for(lambda: len(served.workers()) == 2 and served.answers())
+    wait_for(lambda: served.started() == len(served.workers()) == 2 and served.answers())
     first, second = served.workers()
     # Each worker serves some requests alone, so that neither can have counted them all.
     for idle in (first, second):
@@ -159,7 +169,7 @@ def test_the_numbers_are_one_sum_and_outlive_a_worker(serve: Callable[..., Serve
     wait_for(lambda: served.scrape("safer_in_flight") == served.scrape("safer_queue_depth") == [0])
 
     # It dies while the supervisor is waiting for a sign of life from it.
-    os.kill(first, signal.SIGSTOP)
+    freeze(first)
     served.ask(20)
     os.kill(first, signal.SIGKILL)
     counts = [served.count()]
@@ -172,7 +182,9 @@ def test_the_numbers_are_one_sum_and_outlive_a_worker(serve: Callable[..., Serve
     wait_for(replaced)
     assert counts == [200.0 + number for number in range(len(counts))]
     (new,) = served.workers() - {second}
-    wait_for(served.answers)
+    wait_for(
+        lambda: served.started() == 3
+    )  # before the other one is stopped, which its supervisor does not bear for long
     with stopped(second):
         served.ask(5)
         assert served.count() == counts[-1] + 5

@@ -67,6 +67,8 @@ def collecting() -> Iterator[Collector]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         collector.url = f"http://127.0.0.1:{server.server_port}"
-        yield collector
-        server.shutdown()
-        thread.join()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()

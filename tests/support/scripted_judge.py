@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from waiting import PATIENCE
+
 Script = Callable[[dict[str, Any]], str | int | None]
 """From a request's body to the text of an answer, to the status of a fault, or to None: hang up without an answer."""
 
@@ -39,7 +41,7 @@ def scripted_judge(script: Script) -> Iterator[ScriptedJudge]:
             yield server
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 class _Handler(BaseHTTPRequestHandler):

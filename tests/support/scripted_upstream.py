@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from safer_server.deadline import until
 from safer_server.upstream import Upstream
 from threaded_server import serving_app
+from waiting import PATIENCE
 
 PROMPT_TOKENS, TOKENS = 11, 7
 
@@ -94,7 +97,12 @@ class ScriptedUpstream:
 
     def client(self) -> Upstream:
         """The guard's client for it."""
-        return Upstream(f"{self.url}/v1", "the key", MODEL, 10)
+        return Upstream(f"{self.url}/v1", "the key", MODEL, PATIENCE)
+
+
+def hurry_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replies take little time, and judging them as much as ever."""
+    monkeypatch.setattr("safer_server.relay.until", lambda items, _: until(items, 2))
 
 
 @contextmanager

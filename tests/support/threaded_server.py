@@ -45,8 +45,9 @@ class ThreadedServer(uvicorn.Server):
 
 @contextmanager
 def serving_app(app: Any, **options: Any) -> Iterator[ThreadedServer]:
-    """Serve on a free port, with options of uvicorn's."""
-    server = ThreadedServer(uvicorn.Config(app, **{"port": 0, "log_config": None, **options}))
+    """Serve on a free port, with options of uvicorn's; a client that pauses finds its connection as it left it."""
+    config = uvicorn.Config(app, **{"port": 0, "log_config": None, "timeout_keep_alive": PATIENCE, **options})
+    server = ThreadedServer(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert server.listening.wait(PATIENCE)

@@ -76,6 +76,8 @@ def vllm_metrics() -> Iterator[VllmMetrics]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Exposition) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield VllmMetrics(f"127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+        try:
+            yield VllmMetrics(f"127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()

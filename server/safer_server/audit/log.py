@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ class AuditLog:
         self._identity = identity
         self._meters = meters
         self._retention = Retention(settings.audit_days, settings.audit_bytes)
-        self._pruned = 0.0
+        self._pruned = -math.inf
         self._opened: _Opened | None = None
         self._chain = Lock()
         self._next: tuple[int, str | None] = 0, None
