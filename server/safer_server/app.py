@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -78,26 +78,22 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
             logger.info("mask machine: %s", engine.blocks.held)
         if keys.is_open and not settings.is_loopback:
             logger.warning("whoever reaches %s may use this server: no keys are set", settings.host)
-        if audit is not None:
-            await audit.start()
-        await engine.start()
-        tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if upstream is not None:
-                await upstream.close()
-            await engine.close()
-            if service.intake.media.fetcher is not None:
-                await service.intake.media.fetcher.close()
-            await quotas.close()
-            if audit is not None:
-                await audit.close()
+        async with AsyncExitStack() as closing:  # the last one first, and each of them whatever the others do
             if tracing is not None:
-                await tracing.close()
+                closing.push_async_callback(tracing.close)
+            if audit is not None:
+                closing.push_async_callback(audit.close)
+                await audit.start()
+            closing.push_async_callback(quotas.close)
+            if service.intake.media.fetcher is not None:
+                closing.push_async_callback(service.intake.media.fetcher.close)
+            closing.push_async_callback(engine.close)
+            await engine.start()
+            if upstream is not None:
+                closing.push_async_callback(upstream.close)
+            tasks = [asyncio.create_task(readiness.prove()), asyncio.create_task(metrics.keep_fresh())]
+            closing.push_async_callback(_cancel, tasks)
+            yield
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False, responses=ERRORS)
     if tracing is not None:
@@ -122,6 +118,12 @@ def create_app(settings: Settings, engine: Engine, policies: Policies | None = N
     if settings.console:
         app.include_router(console_router(internal))  # public
     return app
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def upstream_of(settings: Settings, tracing: "Tracing | None") -> Upstream | None:

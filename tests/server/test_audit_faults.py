@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from audited import ask, entries, recording, records, spooled
 from safer_server.audit.log import AuditLog
+from safer_server.engines.scripted import ScriptedEngine
 from waiting import PATIENCE, wait_for
 
 
@@ -58,6 +59,20 @@ def test_while_the_database_is_away_records_wait(tmp_path: Path) -> None:
             wait_for(lambda: metric(client, "safer_audit_spool_bytes") > 5000)
         wait_for(lambda: metric(client, "safer_audit_up") == 1 and metric(client, "safer_audit_spool_records") == 0)
     assert len(records(tmp_path)) == 6
+
+
+class EngineThatCannotClose(ScriptedEngine):
+    async def close(self) -> None:
+        raise RuntimeError("the engine cannot be closed")
+
+
+def test_an_engine_that_cannot_be_closed_costs_no_record(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="the engine cannot be closed"),
+        recording(tmp_path, EngineThatCannotClose()) as client,
+    ):
+        assert ask(client).status_code == 200
+    assert (len(records(tmp_path)), spooled(tmp_path)) == (1, 0)
 
 
 @pytest.mark.parametrize("kind", ["a folder", "no database"])
