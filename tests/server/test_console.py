@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from api_keys import entry, key_of, keys
 from safer_server.engines.scripted import ScriptedEngine, Take, table
+from safer_server.record import Outcome
 from waiting import PATIENCE, wait_for
 
 DRIVER = shutil.which("chromedriver")
@@ -86,7 +87,7 @@ def test_a_request_its_trace_and_its_record_are_seen(browser: Chrome, live: Call
     page = Page(browser, live().url)
     page.sees("server", "scripted by scripted", "ready")
     page.shows_records(0)
-    page.warnings()  # of a log that was asked before it had been set up
+    assert [option.text for option in Select(page.one("outcome")).options] == ["any", *Outcome]
     page.ask("hello")
     page.sees("case", "answered", "KEYWORD-FLAGGING", "verdict: allow", "This is a scripted answer", "verified")
     page.ask("steal")
