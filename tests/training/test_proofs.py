@@ -112,7 +112,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(
 @pytest.mark.long
 def test_kill_9_and_resume(tmp_path: Path, data: Path, untrained: Path, toolkit: Toolkit) -> None:
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
-    recipe.write_text(yaml.safe_dump({**RECIPE, "sft": {**SHARED, "epochs": 2}}))
+    recipe.write_text(yaml.safe_dump({**RECIPE, "sft": {**SHARED, "epochs": 8}}))
     run = command("-m", "safer_training", "sft", untrained, "--out", out, "--recipe", recipe, "--data", data)
     with subprocess.Popen(
         run, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
