@@ -96,6 +96,14 @@ def streaming(guard: GuardServer) -> Iterator[list[Streamed]]:
             future.result(PATIENCE)
 
 
+def lost(streams: list[Streamed]) -> list[Streamed]:
+    """Those that were cut, each of which failed closed; a fast machine may have come to the end of another before."""
+    cut = [stream for stream in streams if stream.finish != "length"]
+    for stream in cut:
+        stream.check_failed_closed()
+    return cut
+
+
 def check_a_short_reply(guard: GuardServer) -> None:
     guard.check(guard.create(QUESTION, max_tokens=100))
 
@@ -124,8 +132,7 @@ def test_a_server_that_hangs_in_mid_stream_costs_its_replies_and_takes_part_agai
 ) -> None:
     with streaming(relying) as streams:
         spare.signal(signal.SIGSTOP)
-    for stream in streams:
-        stream.check_failed_closed()
+    assert lost(streams)
     assert not relying.is_ready()
     assert relying.replica_states() == {"0": (False, None)}
     assert is_refused_for_now(relying)
@@ -153,10 +160,7 @@ def test_a_server_that_dies_in_mid_stream_costs_its_replies_and_is_taken_back(
 ) -> None:
     with streaming(relying) as streams:
         spare.kill()
-    for stream in streams:
-        stream.check_failed_closed()
-    assert any(stream.error for stream in streams)
-    assert relying.metric('safer_failed_closed_total{reason="engine_fault"}') == STREAMS
+    assert relying.metric('safer_failed_closed_total{reason="engine_fault"}') == len(lost(streams))
     wait_for(lambda: not relying.is_ready(), PATIENCE)
     assert is_refused_for_now(relying)
     assert relying.metric('safer_engine_up{replica="0"}') == 0
